@@ -1,0 +1,121 @@
+"""The words every aggregate is written in: command, event, state, rejection, decider."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import UnionType
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, Union, cast, get_args, get_origin
+from uuid import UUID
+
+import msgspec
+import pydantic
+
+
+class Role(StrEnum):
+    """What a member of a company may do; a command names the roles it is open to."""
+
+    OWNER = "owner"
+    ESTIMATOR = "estimator"
+    VIEWER = "viewer"
+    AUDITOR = "auditor"
+    SERVICE = "service"
+
+
+class Command(pydantic.BaseModel):
+    """An intention. Validates shape and range; `decide` judges meaning.
+
+    Unknown fields and types that would need converting are refused. Read it with `model_validate_json`: strictness
+    knows that JSON writes ids and dates as strings.
+    """
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    roles: ClassVar[frozenset[Role]] = frozenset({Role.OWNER, Role.ESTIMATOR})
+    """Who may send it. The deployment's operator may send any command."""
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Something that happened. Each subclass repeats `frozen=True` and gives a permanent `tag`."""
+
+    schema_version: ClassVar[int] = 1
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """What `decide` needs to know, and no more. Anything a person wants to see is a read model."""
+
+
+Severity = Literal["refused", "missing", "conflict"]
+
+
+class Rejected(Exception):
+    """A decision says no. `code` is stable and documented, `facts` are JSON values that explain it.
+
+    `severity` tells a caller what kind of no it is: the rule forbids it (refused), the thing it speaks
+    of does not exist (missing), or the present state stands against it (conflict).
+    """
+
+    def __init__(self, code: str, severity: Severity = "refused", **facts: object) -> None:
+        super().__init__(code)
+        self.code = code
+        self.severity: Severity = severity
+        self.facts = facts
+
+
+class Ref(NamedTuple):
+    """Names a stream: the aggregate's category and the thing's id."""
+
+    category: str
+    id: UUID
+
+
+C = TypeVar("C", bound=Command)
+S = TypeVar("S", bound=State)
+E = TypeVar("E", bound=Event)
+
+Written = tuple[Ref, Event]
+"""An event and the stream it belongs to."""
+
+
+@dataclass(frozen=True)
+class Spanning:
+    """A decision over several streams. All it reads are version-checked in the one atomic append.
+
+    `reads(id, command)` names the streams beside the command's own; `decide(id, command, states)` gets the state
+    of the command's own stream and of each of those, and returns events with the stream each belongs to.
+    """
+
+    reads: Callable[[UUID, Any], Iterable[Ref]]
+    decide: Callable[[UUID, Any, Mapping[Ref, Any]], list[Written]]
+
+
+@dataclass(frozen=True)
+class Decider(Generic[C, S, E]):
+    """One aggregate: `decide(command, state) -> events`, `evolve(state, event) -> state`. Both pure.
+
+    A command class listed in `spanning` is decided there instead. `snapshot_version` is raised when the meaning of
+    the state changes, so that stored snapshots of the older meaning are ignored.
+    """
+
+    category: str
+    initial: S
+    decide: Callable[[C, S], list[E]]
+    evolve: Callable[[S, E], S]
+    commands: tuple[type[Command], ...]
+    events: tuple[type[Event], ...]
+    spanning: Mapping[type[Command], Spanning] = field(default_factory=dict)
+    snapshot_version: int = 1
+
+
+def members(union: object) -> tuple[type[Any], ...]:
+    """The classes of a union alias, or the one class it is."""
+    if get_origin(union) in (Union, UnionType):
+        return tuple(get_args(union))
+    return (cast("type[Any]", union),)
+
+
+def tag_of(event: type[Event]) -> str:
+    """The permanent name an event is stored under, `<category>.<what-happened>`."""
+    tag = event.__struct_config__.tag
+    if not isinstance(tag, str) or "." not in tag:
+        raise TypeError(f"{event.__name__} needs an explicit tag 'category.what-happened'")
+    return tag

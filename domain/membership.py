@@ -1,0 +1,232 @@
+"""A member of a company, person or service: role, and the API tokens that act with that role."""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, ClassVar, Final, TypeAlias, assert_never
+from uuid import UUID
+
+import msgspec
+from msgspec.structs import replace
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
+from pydantic_core import PydanticCustomError
+
+from domain.decider import Command, Decider, Event, Rejected, Role, State, members
+from domain.maps import TrieMap, trie_map
+from domain.text import Email, Label, Name
+
+REJECTIONS: Final[Mapping[str, str]] = {
+    "membership.unknown": "Nobody was added under this id.",
+    "membership.already-added": "A member with other particulars was added under this id.",
+    "membership.removed": "The member was removed; somebody who comes back is added under a new id.",
+    "membership.token-unknown": "The member has no token of this id.",
+    "membership.token-already-issued": "A token with other particulars was issued under this id.",
+    "membership.token-revoked": "The token of this id was revoked; a new token has a new id.",
+}
+
+_INSTANT: Final = re.compile(r"2[0-9]{3}-[0-9]{2}-[0-9]{2}[Tt]")
+
+
+def _written_as_instant(value: Any) -> Any:
+    if isinstance(value, datetime) or (isinstance(value, str) and _INSTANT.match(value)):
+        return value
+    raise PydanticCustomError(
+        "instant",
+        "An instant is a string such as 2027-01-31T23:00:00Z, with its offset from UTC, from the year 2000 on",
+    )
+
+
+def _in_utc(instant: datetime) -> datetime:
+    return instant.astimezone(UTC)
+
+
+Instant: TypeAlias = Annotated[
+    AwareDatetime, Field(strict=False), BeforeValidator(_written_as_instant), AfterValidator(_in_utc)
+]
+
+
+class OwnerCommand(Command):
+    """Who belongs to the company is its owners' decision."""
+
+    roles: ClassVar[frozenset[Role]] = frozenset({Role.OWNER})
+
+
+class AddMember(OwnerCommand):
+    """Lets somebody in. That an address is used once per company is checked beside this decision."""
+
+    name: Name = Field(description="The member's name, or the service's.", examples=["Ada Winters"])
+    email: Email = Field(description="Address, unique within the company.", examples=["ada@northern.example"])
+    role: Role = Field(description="What the member may do.", examples=["estimator"])
+
+
+class ChangeRole(OwnerCommand):
+    """Gives the member, and every token of theirs, another role."""
+
+    role: Role = Field(description="What the member may do from now on.", examples=["viewer"])
+
+
+class RemoveMember(OwnerCommand):
+    """Ends the membership; all its tokens end with it. That an owner remains is not checked here: one member's
+    history does not tell who the others are.
+    """
+
+
+class IssueToken(OwnerCommand):
+    """Records a token by its hash; the secret itself never comes here. Whether it has expired is judged at use."""
+
+    token_id: UUID = Field(description="Names the token.", examples=["0197b2a4-5f6e-7c3d-8a9b-0c1d2e3f4a5b"])
+    secret_hash: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] = Field(
+        description="SHA-256 of the secret, 64 lower-case hexadecimal digits.", examples=["9f86d081" * 8]
+    )
+    label: Label = Field(description="What the token is for.", examples=["nightly import"])
+    expires_at: Instant = Field(description="When it stops working.", examples=["2027-12-31T23:59:59Z"])
+
+
+class RevokeToken(OwnerCommand):
+    """Ends one token at once."""
+
+    token_id: UUID = Field(description="Names the token.", examples=["0197b2a4-5f6e-7c3d-8a9b-0c1d2e3f4a5b"])
+
+
+class Token(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A token as it was issued, and whether it has been revoked since."""
+
+    secret_hash: str
+    label: str
+    expires_at: datetime
+    revoked: bool = False
+
+
+class MemberAdded(Event, frozen=True, kw_only=True, tag="membership.added"):
+    name: str
+    email: str
+    role: Role
+
+
+class RoleChanged(Event, frozen=True, kw_only=True, tag="membership.role-changed"):
+    was: Role
+    now: Role
+
+
+class MemberRemoved(Event, frozen=True, kw_only=True, tag="membership.removed"):
+    """Ends all tokens of the member too; they have no events of their own for that."""
+
+    name: str
+    email: str
+    role: Role
+
+
+class TokenIssued(Event, frozen=True, kw_only=True, tag="membership.token-issued"):
+    token_id: UUID
+    secret_hash: str
+    label: str
+    expires_at: datetime
+
+
+class TokenRevoked(Event, frozen=True, kw_only=True, tag="membership.token-revoked"):
+    token_id: UUID
+    label: str
+
+
+MembershipCommand: TypeAlias = AddMember | ChangeRole | RemoveMember | IssueToken | RevokeToken
+MembershipEvent: TypeAlias = MemberAdded | RoleChanged | MemberRemoved | TokenIssued | TokenRevoked
+
+
+class Membership(State, frozen=True, kw_only=True):
+    """`name` is empty until the member is added."""
+
+    name: str = ""
+    email: str = ""
+    role: Role = Role.VIEWER
+    removed: bool = False
+    tokens: TrieMap[UUID, Token] = trie_map()
+
+
+def decide(command: MembershipCommand, member: Membership) -> list[MembershipEvent]:
+    if not isinstance(command, AddMember) and not member.name:
+        raise Rejected("membership.unknown", "missing")
+    match command:
+        case AddMember():
+            return _add(command, member)
+        case ChangeRole(role=role):
+            _require_present(member)
+            return [] if role == member.role else [RoleChanged(was=member.role, now=role)]
+        case RemoveMember():
+            gone = MemberRemoved(name=member.name, email=member.email, role=member.role)
+            return [] if member.removed else [gone]
+        case IssueToken():
+            _require_present(member)
+            return _issue(command, member)
+        case RevokeToken():
+            return _revoke(command, member)
+    assert_never(command)
+
+
+def _require_present(member: Membership) -> None:
+    if member.removed:
+        raise Rejected("membership.removed", "conflict", name=member.name)
+
+
+def _add(command: AddMember, member: Membership) -> list[MembershipEvent]:
+    if not member.name:
+        return [MemberAdded(name=command.name, email=command.email, role=command.role)]
+    _require_present(member)
+    if (command.name, command.email, command.role) == (member.name, member.email, member.role):
+        return []
+    raise Rejected("membership.already-added", "conflict", name=member.name)
+
+
+def _issue(command: IssueToken, member: Membership) -> list[MembershipEvent]:
+    issued = TokenIssued(
+        token_id=command.token_id,
+        secret_hash=command.secret_hash,
+        label=command.label,
+        expires_at=command.expires_at,
+    )
+    known = member.tokens.get(command.token_id)
+    if known is None:
+        return [issued]
+    if known.revoked:
+        raise Rejected("membership.token-revoked", "conflict", token_id=str(command.token_id))
+    if known == _token(issued):
+        return []
+    raise Rejected("membership.token-already-issued", "conflict", token_id=str(command.token_id))
+
+
+def _revoke(command: RevokeToken, member: Membership) -> list[MembershipEvent]:
+    known = member.tokens.get(command.token_id)
+    if known is None:
+        raise Rejected("membership.token-unknown", "missing", token_id=str(command.token_id))
+    if known.revoked or member.removed:
+        return []
+    return [TokenRevoked(token_id=command.token_id, label=known.label)]
+
+
+def _token(issued: TokenIssued) -> Token:
+    return Token(secret_hash=issued.secret_hash, label=issued.label, expires_at=issued.expires_at)
+
+
+def evolve(member: Membership, event: MembershipEvent) -> Membership:
+    match event:
+        case MemberAdded():
+            return Membership(name=event.name, email=event.email, role=event.role)
+        case RoleChanged():
+            return replace(member, role=event.now)
+        case MemberRemoved():
+            return replace(member, removed=True)
+        case TokenIssued():
+            return replace(member, tokens=member.tokens.insert(event.token_id, _token(event)))
+        case TokenRevoked(token_id=token_id):
+            revoked = replace(member.tokens[token_id], revoked=True)
+            return replace(member, tokens=member.tokens.insert(token_id, revoked))
+    assert_never(event)
+
+
+membership = Decider(
+    category="membership",
+    initial=Membership(),
+    decide=decide,
+    evolve=evolve,
+    commands=members(MembershipCommand),
+    events=members(MembershipEvent),
+)

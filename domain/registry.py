@@ -1,0 +1,52 @@
+"""Every aggregate, one line each. The union of all events and the command names are computed from it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from domain.company import REJECTIONS as COMPANY_REJECTIONS
+from domain.company import company
+from domain.decider import Command, Decider, Event, tag_of
+from domain.estimate import REJECTIONS as ESTIMATE_REJECTIONS
+from domain.estimate import estimate
+from domain.membership import REJECTIONS as MEMBERSHIP_REJECTIONS
+from domain.membership import membership
+from domain.project import REJECTIONS as PROJECT_REJECTIONS
+from domain.project import project
+
+DECIDERS: tuple[Decider[Any, Any, Any], ...] = (company, membership, project, estimate)
+
+
+def kebab(name: str) -> str:
+    """`MitigateRisk` → `mitigate-risk`: the one spelling of a command in URLs and batches."""
+    return "".join(("-" + letter.lower()) if letter.isupper() else letter for letter in name).lstrip("-")
+
+
+def _events_by_tag() -> dict[str, type[Event]]:
+    found: dict[str, type[Event]] = {}
+    for decider in DECIDERS:
+        for event in decider.events:
+            tag = tag_of(event)
+            if tag in found:
+                raise TypeError(f"two events are tagged {tag!r}")
+            if not tag.startswith(decider.category + "."):
+                raise TypeError(f"the tag {tag!r} is not in the category {decider.category!r}")
+            found[tag] = event
+    return found
+
+
+BY_CATEGORY: Mapping[str, Decider[Any, Any, Any]] = {decider.category: decider for decider in DECIDERS}
+EVENTS: Mapping[str, type[Event]] = _events_by_tag()
+COMMANDS: Mapping[tuple[str, str], tuple[Decider[Any, Any, Any], type[Command]]] = {
+    (decider.category, kebab(command.__name__)): (decider, command)
+    for decider in DECIDERS
+    for command in decider.commands
+}
+"""(category, verb) → its decider and command class: what routes and batches are derived from."""
+
+REJECTIONS: Mapping[str, str] = {
+    **COMPANY_REJECTIONS,
+    **MEMBERSHIP_REJECTIONS,
+    **PROJECT_REJECTIONS,
+    **ESTIMATE_REJECTIONS,
+}
+"""Every code a decision can refuse with → what it means, in a sentence."""

@@ -1,0 +1,159 @@
+"""Units of measure: one controlled list, and the other spellings that mean the same. Nothing is ever converted."""
+
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
+from functools import lru_cache
+from typing import Annotated, Final, TypeAlias
+
+from pydantic import AfterValidator, StringConstraints
+from pydantic_core import PydanticCustomError
+
+LUMP_SUM: Final = "LS"
+
+UNITS: Final[Mapping[str, str]] = {
+    "LS": "lump sum",
+    "EA": "each",
+    "100EA": "hundred each",
+    "1000EA": "thousand each",
+    "PR": "pair",
+    "SET": "set",
+    "SYS": "system",
+    "ASSEMBLY": "assembly",
+    "LF": "linear foot",
+    "100LF": "hundred linear feet",
+    "1000LF": "thousand linear feet",
+    "IN": "inch",
+    "YD": "yard",
+    "MILE": "mile",
+    "STA": "station of 100 feet",
+    "RDST": "road station",
+    "SF": "square foot",
+    "100SF": "hundred square feet, a roofing square",
+    "1000SF": "thousand square feet",
+    "SY": "square yard",
+    "ACRE": "acre",
+    "CF": "cubic foot",
+    "CY": "cubic yard",
+    "MBF": "thousand board feet",
+    "TON": "short ton, 2,000 pounds",
+    "LB": "pound",
+    "CWT": "hundredweight, 100 pounds",
+    "GAL": "US gallon",
+    "MGAL": "thousand US gallons",
+    "MM": "millimetre",
+    "CM": "centimetre",
+    "METRE": "metre",
+    "KM": "kilometre",
+    "M2": "square metre",
+    "HA": "hectare",
+    "M3": "cubic metre",
+    "LITRE": "litre",
+    "GRAM": "gram",
+    "KG": "kilogram",
+    "TONNE": "metric tonne, 1,000 kilograms",
+    "KWH": "kilowatt hour",
+    "MIN": "minute",
+    "HR": "hour",
+    "MH": "man-hour, a person's hour of work",
+    "DAY": "day",
+    "UDAY": "unit day",
+    "WEEK": "week",
+    "MONTH": "month",
+    "YEAR": "year",
+    "DOL": "dollar, for an amount paid through",
+    "PCT": "percent",
+    "TREE": "tree",
+    "SHRB": "shrub",
+    "VINE": "vine",
+    "PLT": "plant",
+    "STR": "structure",
+    "SIGS": "signal system",
+    "AMBY": "assembly, as abbreviated in state pay-item lists",
+}
+"""Canonical spelling → meaning. What is stored and compared."""
+
+_OTHER_SPELLINGS: Final[Mapping[str, str]] = {
+    "LS": "LSUM LUMPSUM LUMP JOB ITEM",
+    "EA": "EACH PC PCS PIECE NO NR UNIT",
+    "100EA": "CEA HUNDREDEACH",
+    "1000EA": "MEA",
+    "PR": "PAIR",
+    "SET": "SETS",
+    "SYS": "SYSTEM",
+    "LF": "LINFT LINEARFOOT LINEARFEET FT FOOT FEET LNFT",
+    "100LF": "CLF",
+    "1000LF": "MLF",
+    "IN": "INCH",
+    "YD": "YARD LY",
+    "MILE": "MI",
+    "STA": "STATION",
+    "SF": "SQFT FT2 SQUAREFOOT SQUAREFEET",
+    "100SF": "CSF SQ SQUARE",
+    "1000SF": "MSF",
+    "SY": "SQYD YD2 SQUAREYARD SQUAREYARDS",
+    "ACRE": "AC ACRES",
+    "CF": "CUFT FT3 CUBICFOOT CUBICFEET",
+    "CY": "CUYD YD3 CUBICYARD CUBICYARDS",
+    "MBF": "MBM",
+    "TON": "TONS TN",
+    "LB": "LBS POUND POUNDS",
+    "GAL": "GALLON GALLONS",
+    "METRE": "METER MTR METRES METERS LM",
+    "M2": "SQM SM SQUAREMETRE SQUAREMETER",
+    "HA": "HECTARE",
+    "M3": "CUM CBM CUBICMETRE CUBICMETER",
+    "LITRE": "LITER LTR LITRES LITERS",
+    "GRAM": "GRAMS",
+    "KG": "KGS KILOGRAM",
+    "TONNE": "TNE TONNES METRICTON MT",
+    "HR": "HOUR HOURS HRS",
+    "MH": "MANHOUR MANHOURS LABORHOUR LABOURHOUR LH",
+    "DAY": "DAYS",
+    "WEEK": "WK WEEKS",
+    "MONTH": "MO MON MONTHS",
+    "YEAR": "YR YEARS",
+    "DOL": "DOLLAR DOLLARS",
+    "PCT": "PERCENT %",
+    "SHRB": "SHRUB",
+    "PLT": "PLANT",
+}
+
+_LEFT_OUT: Final = re.compile(r"[\s.\-_/]+")
+
+
+def _spelling(text: str) -> str:
+    """Letter case, spaces, dots, hyphens and slashes do not tell units apart; superscripts are digits."""
+    return _LEFT_OUT.sub("", text).upper().replace("²", "2").replace("³", "3")
+
+
+CANONICAL: Final[Mapping[str, str]] = {
+    spelling: unit for unit in UNITS for spelling in (unit, *_OTHER_SPELLINGS.get(unit, "").split())
+}
+"""Every accepted spelling, in capitals and closed up → canonical spelling. A bare M or T is nobody's: a metre to some,
+a thousand or a short ton to others.
+"""
+
+
+@lru_cache(maxsize=1_024)
+def suggestions(text: str) -> list[str]:
+    """Canonical units somebody may have meant by an unknown spelling, likeliest first, three at most."""
+    spelling = _spelling(text)
+    nearby = [known for known in CANONICAL if known[0] == spelling[:1]]
+    return list(dict.fromkeys(CANONICAL[known] for known in get_close_matches(spelling, nearby, n=3, cutoff=0.3)))
+
+
+def canonical(text: str) -> str:
+    """`C Y`, `cu. yd.` → `CY`. Refuses a unit that is not on the list."""
+    unit = CANONICAL.get(text) or CANONICAL.get(_spelling(text))
+    if unit is None:
+        raise PydanticCustomError(
+            "unit_unknown",
+            "{unit} is not a unit of the controlled list; did you mean one of {suggestions}?",
+            {"unit": text, "suggestions": suggestions(text) or ["LS", "EA", "LF", "SF", "CY"]},
+        )
+    return unit
+
+
+Unit: TypeAlias = Annotated[str, StringConstraints(max_length=20), AfterValidator(canonical)]
+"""A unit of the controlled list or another spelling of one; the canonical spelling is what is stored."""

@@ -1,0 +1,235 @@
+"""Concurrent commands of one process join one append: one round trip, one lock, one fsync for all of them."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Protocol
+from uuid import UUID
+
+import psycopg
+
+from domain.decider import Event, Rejected
+from eventstore import log, telemetry
+from eventstore.db import Connection, Database, Unavailable
+from eventstore.log import Appended, Outcome, Recorded, Unit
+from eventstore.settings import StoreSettings
+
+RETRIES_MAX = 3
+"""How often a batch is sent again when its connection broke. Command ids make that safe."""
+
+
+class Inline(Protocol):
+    """What is applied in the append's own transaction: read models that must be exact at once.
+
+    `apply` may raise Rejected, with the offending command's id in its attribute `command_id`: that unit is refused, and
+    the others are appended without it.
+    """
+
+    types: frozenset[str]
+
+    async def apply(self, connection: Connection, tenant: UUID, events: Sequence[Recorded[Event]]) -> None:
+        """Applies events that this transaction has appended, in position order."""
+
+
+class _Waiting:
+    __slots__ = ("events", "future", "since", "size", "unit")
+
+    def __init__(self, unit: Unit, events: Sequence[Event], future: "asyncio.Future[Outcome | Rejected]") -> None:
+        self.unit = unit
+        self.events = events
+        self.future = future
+        self.since = time.monotonic()
+        self.size = sum(len(event.payload) for event in unit.events)
+
+
+class _Lane:
+    """One company's queue. One append of it is under way at a time: a second would only wait for the first's lock."""
+
+    __slots__ = ("busy", "waiting")
+
+    def __init__(self) -> None:
+        self.busy = False
+        self.waiting: deque[_Waiting] = deque()
+
+
+class Appender:
+    """Bounded queues of units, one per company; whatever waits when an append returns goes with the next one."""
+
+    def __init__(
+        self,
+        writer: Database,
+        settings: StoreSettings,
+        inline: Inline | None,
+        committed: Callable[[UUID, int], None] | None,
+    ) -> None:
+        self._writer = writer
+        self._settings = settings
+        self._inline = inline
+        self._committed = committed
+        self._lanes: dict[UUID, _Lane] = {}
+        self._queued = 0
+        self._draining: set[asyncio.Task[None]] = set()
+
+    def enqueue(self, tenant: UUID, unit: Unit, events: Sequence[Event]) -> "asyncio.Future[Outcome | Rejected]":
+        """Queues a unit. Its future gives the outcome once that is durable, or the Rejected of an inline model.
+
+        Raises Unavailable at once when too much is waiting; the future raises it when the wait gets too long or
+        PostgreSQL stays away. Then the command may or may not have been committed: the same id must be asked again.
+        """
+        if self._queued >= self._settings.append_queue_units_max:
+            telemetry.APPENDS_REFUSED.inc()
+            raise Unavailable("too many commands are waiting to be appended")
+        future: asyncio.Future[Outcome | Rejected] = asyncio.get_running_loop().create_future()
+        lane = self._lanes.get(tenant)
+        if lane is None:
+            lane = self._lanes[tenant] = _Lane()
+        lane.waiting.append(_Waiting(unit, events, future))
+        self._queued += 1
+        if not lane.busy:
+            lane.busy = True
+            task = asyncio.create_task(self._drain(tenant, lane))
+            self._draining.add(task)
+            task.add_done_callback(self._draining.discard)
+        return future
+
+    async def close(self) -> None:
+        """Waits until everything queued has its outcome."""
+        while self._draining:
+            await asyncio.wait(self._draining)
+
+    async def _drain(self, tenant: UUID, lane: _Lane) -> None:
+        try:
+            while lane.waiting:
+                batch = self._next_batch(lane)
+                try:
+                    await self._append(tenant, batch)
+                except Exception as error:  # the batch's own futures carry it to whoever asked
+                    telemetry.log().warning("append_failed", tenant=str(tenant), units=len(batch), error=repr(error))
+                    for waiting in batch:
+                        if not waiting.future.done():
+                            waiting.future.set_exception(_unavailable(error))
+        finally:
+            lane.busy = False
+            if not lane.waiting:
+                self._lanes.pop(tenant, None)
+
+    def _next_batch(self, lane: _Lane) -> list[_Waiting]:
+        batch: list[_Waiting] = []
+        commands: set[UUID] = set()
+        size = 0
+        latest = time.monotonic() - self._settings.append_wait_seconds_max
+        while lane.waiting and len(batch) < self._settings.append_batch_units_max:
+            if batch and size + lane.waiting[0].size > self._settings.append_batch_bytes_max:
+                break
+            if lane.waiting[0].unit.command_id in commands:
+                break  # the same command again: once the first is committed it is answered with its receipt
+            waiting = lane.waiting.popleft()
+            self._queued -= 1
+            if waiting.future.done():  # whoever asked has gone
+                continue
+            if waiting.since < latest:
+                waiting.future.set_exception(Unavailable("the command waited too long for its append"))
+                continue
+            batch.append(waiting)
+            commands.add(waiting.unit.command_id)
+            size += waiting.size
+        return batch
+
+    async def _append(self, tenant: UUID, batch: list[_Waiting]) -> None:
+        if not batch:
+            return
+        outcomes = await self._retrying(tenant, batch)
+        last = 0
+        for waiting, outcome in zip(batch, outcomes, strict=True):
+            if isinstance(outcome, Appended):
+                last = max(last, outcome.first + len(waiting.unit.events) - 1)
+            if not waiting.future.done():
+                waiting.future.set_result(outcome)
+        telemetry.APPEND_BATCH_UNITS.observe(len(batch))
+        if last and self._committed is not None:
+            self._committed(tenant, last)
+
+    async def _retrying(self, tenant: UUID, batch: list[_Waiting]) -> Sequence[Outcome | Rejected]:
+        """Sends the batch, again if the connection broke: a unit that was committed all the same says it was done."""
+        needs_inline = self._inline is not None and any(
+            event.type in self._inline.types for waiting in batch for event in waiting.unit.events
+        )
+        attempt = 1
+        while True:
+            try:
+                async with self._writer.connection() as connection:
+                    log.register(connection)
+                    if needs_inline:
+                        return await self._append_inline(connection, tenant, batch)
+                    return await log.append(connection, tenant, [waiting.unit for waiting in batch])
+            except (psycopg.OperationalError, psycopg.InterfaceError):
+                if attempt == RETRIES_MAX:
+                    raise
+                attempt += 1
+
+    async def _append_inline(
+        self, connection: Connection, tenant: UUID, batch: list[_Waiting]
+    ) -> Sequence[Outcome | Rejected]:
+        """Appends and applies in one transaction. A unit that an inline model refuses is left out."""
+        assert self._inline is not None
+        refused: dict[UUID, Rejected] = {}
+        while True:
+            kept = [waiting for waiting in batch if waiting.unit.command_id not in refused]
+            outcomes: list[Outcome] = []
+            try:
+                async with connection.transaction():
+                    if kept:
+                        outcomes = await log.append(connection, tenant, [waiting.unit for waiting in kept])
+                    events = _appended_events(tenant, kept, outcomes, self._inline.types)
+                    if events:
+                        await self._inline.apply(connection, tenant, events)
+            except Rejected as rejected:
+                refused[rejected.facts.pop("command_id")] = rejected  # type: ignore[index]  # set by the engine
+                continue
+            given = iter(outcomes)
+            return [refused.get(waiting.unit.command_id) or next(given) for waiting in batch]
+
+
+def _unavailable(error: Exception) -> Exception:
+    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+        return Unavailable("PostgreSQL does not answer; send the same command again")
+    return error
+
+
+def _appended_events(
+    tenant: UUID, batch: Sequence[_Waiting], outcomes: Sequence[Outcome], types: frozenset[str]
+) -> list[Recorded[Event]]:
+    return [
+        recorded
+        for waiting, outcome in zip(batch, outcomes, strict=True)
+        if isinstance(outcome, Appended)
+        for recorded in recorded_of(tenant, waiting.unit, waiting.events, outcome)
+        if recorded.type in types
+    ]
+
+
+def recorded_of(tenant: UUID, unit: Unit, events: Sequence[Event], appended: Appended) -> list[Recorded[Event]]:
+    """The events of a unit as the log now holds them, without reading them back."""
+    return [
+        Recorded(
+            tenant,
+            appended.first + index,
+            appended.recorded_at,
+            new.version,
+            new.schema_version,
+            new.stream_id.bytes,
+            new.event_id.bytes,
+            unit.actor.bytes,
+            unit.command_id.bytes,
+            new.type,
+            appended.leaves[index],
+            unit.metadata,
+            new.payload,
+            event,
+        )
+        for index, (new, event) in enumerate(zip(unit.events, events, strict=True))
+    ]
+
+
+__all__ = ["Appender", "Inline", "recorded_of"]

@@ -1,0 +1,80 @@
+"""Event ↔ stored bytes, through the registry and the upcasts; state ↔ snapshot bytes."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, TypeVar, Union
+from uuid import UUID
+
+import msgspec
+
+from domain.decider import Decider, Event, State
+from domain.maps import decode_map, encode_map
+from domain.registry import EVENTS
+from domain.upcasts import UPCASTS
+
+S = TypeVar("S", bound=State)
+
+_encoder = msgspec.json.Encoder()
+_decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Union[tuple(EVENTS.values())])  # noqa: UP007  computed union
+_TAGS: Mapping[type[Event], str] = {event: tag for tag, event in EVENTS.items()}
+
+
+class Undecodable(Exception):
+    """A stored event that today's code cannot read: its type is unknown, or its body does not fit."""
+
+
+def encode(event: Event) -> bytes:
+    """The exact bytes that are stored and hashed: JSON, fields in declaration order, defaults left out."""
+    return _encoder.encode(event)
+
+
+def tag(event: Event) -> str:
+    """The type an event is stored under."""
+    return _TAGS[type(event)]
+
+
+def decode(kind: str, schema_version: int, payload: bytes) -> Event:
+    """The event as today's code knows it. Older shapes pass through the upcasts, oldest first."""
+    known = EVENTS.get(kind)
+    if known is not None and known.schema_version == schema_version:
+        try:
+            return _decoder.decode(payload)
+        except msgspec.MsgspecError as error:
+            raise Undecodable(f"{kind} version {schema_version}: {error}") from error
+    return _decode_older(kind, schema_version, payload)
+
+
+def _decode_older(kind: str, schema_version: int, payload: bytes) -> Event:
+    body = msgspec.json.decode(payload)
+    version = schema_version
+    while (upcast := UPCASTS.get((kind, version))) is not None:
+        body, version = upcast(body), version + 1
+    known = EVENTS.get(body.get("type", kind))
+    if known is None or known.schema_version != version:
+        raise Undecodable(f"{kind} version {schema_version} is not known to this release")
+    try:
+        return msgspec.convert(body, known, builtin_types=(), strict=False)
+    except msgspec.MsgspecError as error:
+        raise Undecodable(f"{kind} version {schema_version}: {error}") from error
+
+
+def encode_state(state: State) -> bytes:
+    """A folded state as a snapshot keeps it (MessagePack)."""
+    return msgspec.msgpack.encode(state, enc_hook=encode_map)
+
+
+def decode_state(kind: type[S], body: bytes) -> S:
+    """The state of a snapshot. Raises msgspec.MsgspecError when it does not fit."""
+    return msgspec.msgpack.decode(body, type=kind, dec_hook=decode_map, strict=False)
+
+
+def fingerprint(decider: Decider[Any, Any, Any]) -> bytes:
+    """Changes when a stored state may not mean the same any more: other fields, or another snapshot version."""
+    fields = ";".join(f"{field.name}:{field.type}" for field in msgspec.structs.fields(type(decider.initial)))
+    text = f"{decider.category}/{decider.snapshot_version}/{fields}"
+    return hashlib.sha256(text.encode()).digest()[:16]
+
+
+def stream_name(kind: str, stream_id: UUID) -> str:
+    """`estimate-<uuid>`: how a stream is named to people."""
+    return f"{kind.partition('.')[0]}-{stream_id}"

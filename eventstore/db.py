@@ -1,0 +1,158 @@
+"""Connections: one pool per role, every transaction bound to one tenant."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+from uuid import UUID
+
+import psycopg
+from psycopg import AsyncConnection, IsolationLevel
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.rows import class_row, tuple_row
+from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
+
+from eventstore import sql
+
+T = TypeVar("T")
+Connection = AsyncConnection[tuple[Any, ...]]
+
+SQL = sql.beside(__file__)
+
+
+class Unavailable(Exception):
+    """The system can't take this now, and nothing was changed that it was not told of. Trying again may help."""
+
+    def __init__(self, what: str, retry_after_seconds: int = 1) -> None:
+        super().__init__(what)
+        self.what = what
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Unsafe(Exception):
+    """The role signed in could read or change what it must not: the server refuses to start."""
+
+
+def role_url(database_url: str, role: str, password: str | None) -> str:
+    """`database_url` as libpq understands it, signed in as `role`. Without a password the server decides (peer)."""
+    parts: dict[str, Any] = conninfo_to_dict(database_url)
+    parts["user"] = role
+    parts.pop("password", None)
+    if password is not None:
+        parts["password"] = password
+    return make_conninfo("", **parts)
+
+
+class Reader:
+    """A connection inside a transaction that is bound to one tenant. Query functions take one, and never a tenant."""
+
+    __slots__ = ("connection", "tenant")
+
+    def __init__(self, connection: Connection, tenant: UUID) -> None:
+        self.connection = connection
+        self.tenant = tenant
+
+    async def rows(self, statement: bytes, values: Mapping[str, Any], kind: type[T]) -> list[T]:
+        """All rows, each as a `kind` built from its columns by name."""
+        async with self.connection.cursor(binary=True, row_factory=class_row(kind)) as cursor:
+            await cursor.execute(statement, values)
+            return await cursor.fetchall()
+
+    async def row(self, statement: bytes, values: Mapping[str, Any], kind: type[T]) -> T | None:
+        """The first row, or None."""
+        async with self.connection.cursor(binary=True, row_factory=class_row(kind)) as cursor:
+            await cursor.execute(statement, values)
+            return await cursor.fetchone()
+
+    async def tuples(self, statement: bytes, values: Mapping[str, Any]) -> Sequence[tuple[Any, ...]]:
+        """All rows as tuples."""
+        async with self.connection.cursor(binary=True, row_factory=tuple_row) as cursor:
+            await cursor.execute(statement, values)
+            return await cursor.fetchall()
+
+
+class Database:
+    """A bounded pool of connections of one role.
+
+    `read_only` pools answer queries: each transaction is one snapshot (repeatable read), so that what is read and the
+    position it is read at belong together.
+    """
+
+    def __init__(
+        self,
+        conninfo: str,
+        *,
+        name: str,
+        connections_max: int = 8,
+        connections_min: int = 1,
+        wait_seconds_max: float = 5,
+        read_only: bool = False,
+        statement_seconds_max: float = 30,
+    ) -> None:
+        self.name = name
+        self.conninfo = conninfo
+        self._read_only = read_only
+        self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+            conninfo,
+            min_size=connections_min,
+            max_size=connections_max,
+            timeout=wait_seconds_max,
+            open=False,
+            name=name,
+            configure=self._configure,
+            kwargs={
+                "autocommit": True,
+                "application_name": f"cairn {name}",
+                "options": f"-c statement_timeout={int(statement_seconds_max * 1000)}",
+                "prepare_threshold": 1,
+            },
+        )
+
+    async def _configure(self, connection: Connection) -> None:
+        if self._read_only:
+            await connection.set_read_only(True)
+            await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
+
+    async def open(self, *, wait: bool = True) -> None:
+        """Connects. With `wait`, until one connection is there; raises Unavailable when none comes."""
+        try:
+            await self._pool.open(wait=wait)
+        except PoolTimeout as error:
+            raise Unavailable(f"no connection to PostgreSQL as {self.name}") from error
+
+    async def close(self) -> None:
+        """Closes every connection. Harmless when closed already."""
+        await self._pool.close()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """A connection bound to no tenant, in autocommit. Raises Unavailable when the pool is exhausted."""
+        try:
+            connection = await self._pool.getconn()
+        except (PoolTimeout, TooManyRequests) as error:
+            raise Unavailable(f"all connections of {self.name} are busy") from error
+        try:
+            yield connection
+        finally:
+            await self._pool.putconn(connection)
+
+    @asynccontextmanager
+    async def bound(self, tenant: UUID) -> AsyncIterator[Reader]:
+        """A transaction bound to `tenant`. Its BEGIN and its binding travel with the first statement."""
+        async with self.connection() as connection, connection.pipeline(), connection.transaction():
+            await connection.execute(SQL["bind"], {"tenant": str(tenant)})
+            yield Reader(connection, tenant)
+
+    async def refuse_if_unsafe(self) -> None:
+        """Raises Unsafe when this role is a superuser, bypasses row-level security or can become the owner."""
+        async with self.connection() as connection:
+            cursor = await connection.execute(SQL["could_bypass"])
+            row = await cursor.fetchone()
+        if row is None or row[0]:
+            user = psycopg.conninfo.conninfo_to_dict(self.conninfo).get("user")
+            raise Unsafe(
+                f"the role {user!r} could bypass row-level security; serve with the roles that `cairn migrate` made"
+            )
+
+    def statistics(self) -> Mapping[str, int]:
+        """The pool's own counters, as the driver names them."""
+        return self._pool.get_stats()

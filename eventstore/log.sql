@@ -1,0 +1,84 @@
+-- name: append
+select head, recorded_at, epoch, leaves, outcomes, positions, conflicts, versions
+from cairn.append_1(
+  %(tenant)s, %(commands)s, %(hashes)s, %(check_units)s, %(check_streams)s, %(check_versions)s, %(check_writes)s,
+  %(units)s, %(streams)s, %(event_versions)s, %(types)s, %(schemas)s, %(event_ids)s, %(actors)s,
+  %(salts)s, %(metadata)s, %(payloads)s)
+
+-- name: read_stream
+select position, recorded_at, stream_version, schema_version, stream_id, event_id, actor, command_id,
+  type, leaf, metadata, payload
+from cairn.events
+where tenant = cairn.bound_tenant() and stream_id = %(stream_id)s
+  and stream_version > %(after_version)s and stream_version <= %(to_version)s
+order by stream_version
+limit %(limit)s
+
+-- name: read_log
+select position, recorded_at, stream_version, schema_version, stream_id, event_id, actor, command_id,
+  type, leaf, metadata, payload
+from cairn.events
+where tenant = cairn.bound_tenant() and position > %(after)s and position <= %(to)s
+order by position
+limit %(limit)s
+
+-- name: read_log_of_types
+select position, recorded_at, stream_version, schema_version, stream_id, event_id, actor, command_id,
+  type, leaf, metadata, payload
+from cairn.events
+where tenant = cairn.bound_tenant() and position > %(after)s and position <= %(to)s and type = any (%(types)s)
+order by position
+limit %(limit)s
+
+-- name: of_command
+select position, recorded_at, stream_version, schema_version, stream_id, event_id, actor, command_id,
+  type, leaf, metadata, payload
+from cairn.events
+where tenant = cairn.bound_tenant() and position >= %(position)s and command_id = %(command_id)s
+  and position < %(position)s + %(limit)s
+order by position
+
+-- name: salt_of : what a verifier needs beside the event to compute its leaf again
+select salt from cairn.events
+where tenant = cairn.bound_tenant() and position = %(position)s
+
+-- name: head
+select position, epoch, recorded_at from cairn.heads where tenant = cairn.bound_tenant()
+
+-- name: heads : every company's head; only the projector role sees more than the bound one
+select tenant, position, epoch from cairn.heads order by tenant
+
+-- name: epochs : the incarnations of the bound company's log, oldest first
+select epoch, after_position from cairn.epochs where tenant = cairn.bound_tenant() order by epoch
+
+-- name: position_at
+select cairn.position_at(cairn.bound_tenant(), %(instant)s) as position
+
+-- name: load_snapshot
+select stream_version, state from cairn.snapshots
+where tenant = cairn.bound_tenant() and stream_id = %(stream_id)s and fingerprint = %(fingerprint)s
+
+-- name: save_snapshot : a newer one of the same shape is kept
+insert into cairn.snapshots as s (tenant, stream_id, stream_version, fingerprint, state)
+values (cairn.bound_tenant(), %(stream_id)s, %(stream_version)s, %(fingerprint)s, %(state)s)
+on conflict (tenant, stream_id) do update
+  set stream_version = excluded.stream_version, fingerprint = excluded.fingerprint, state = excluded.state
+  where s.fingerprint <> excluded.fingerprint or s.stream_version < excluded.stream_version
+
+-- name: open_incarnation
+select cairn.open_incarnation_1() as opened
+
+-- name: find_command : whether a command id was committed, where, and for which request
+select position, request_hash from cairn.events
+where tenant = cairn.bound_tenant() and command_id = %(command_id)s and request_hash is not null
+union all
+select position, request_hash from cairn.empty_commands
+where tenant = cairn.bound_tenant() and command_id = %(command_id)s
+
+-- name: stream_at : the version a stream had, and the time, when the log stood at a position
+select
+  coalesce((select max(e.stream_version) from cairn.events e
+    where e.tenant = h.tenant and e.stream_id = %(stream_id)s and e.position <= %(position)s), 0),
+  coalesce((select e.recorded_at from cairn.events e
+    where e.tenant = h.tenant and e.position = %(position)s), h.recorded_at)
+from cairn.heads h where h.tenant = cairn.bound_tenant()
