@@ -36,7 +36,7 @@ from domain.maps import TrieMap, trie_map
 from domain.money import Amount, Currency, Margin, Quantity, UnitPrice, extension_of, final_bid
 from domain.ordinals import Ordinals, beyond, ordinal_after, with_ordinal, without_ordinal
 from domain.subset import Change, Subset, difference, optional
-from domain.text import Name, Note, Sentence
+from domain.text import Name, Note, NotEmpty, Sentence
 from domain.units import Unit
 
 REJECTIONS: Final[Mapping[str, str]] = {
@@ -129,7 +129,7 @@ class ImportLines(Command):
     the same content are passed over.
     """
 
-    lines: Annotated[tuple[LineInput, ...], Field(min_length=1, max_length=IMPORT_LIMIT)] = Field(
+    lines: Annotated[tuple[LineInput, ...], Field(max_length=IMPORT_LIMIT), NotEmpty()] = Field(
         description=f"Up to {IMPORT_LIMIT:,} lines."
     )
 

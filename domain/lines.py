@@ -14,7 +14,7 @@ from pydantic import Field
 
 from domain.money import CENT, EXACT, LARGEST_AMOUNT, ZERO, Amount, Currency, Quantity, UnitPrice, extension_of, plain
 from domain.subset import Change
-from domain.text import Label, Name, Note, Sentence
+from domain.text import Label, Name, Note, NotEmpty, Sentence
 from domain.units import LUMP_SUM, Unit
 
 CostType: TypeAlias = Literal["labour", "material", "equipment", "subcontract", "other"]
@@ -23,7 +23,7 @@ Firmness: TypeAlias = Literal["firm", "plug"]
 """A plug stands in for a quote that has not arrived."""
 Pricing: TypeAlias = Literal["base", "allowance", "alternate"]
 """Allowances and alternates are priced apart: they never count in the base total."""
-WbsPath: TypeAlias = Annotated[tuple[Label, ...], Field(min_length=1, max_length=10)]
+WbsPath: TypeAlias = Annotated[tuple[Label, ...], Field(max_length=10), NotEmpty()]
 Code: TypeAlias = Label | None
 
 IMPORT_LIMIT: Final = 20_000

@@ -1,10 +1,12 @@
 """Text as people type it: kept unaltered, bounded in length, without characters that break tools downstream."""
 
 import re
-from typing import Annotated, Final, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias, TypeVar
 
-from pydantic import AfterValidator, StringConstraints
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, GetCoreSchemaHandler, GetJsonSchemaHandler, StringConstraints
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+T = TypeVar("T")
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _CONTROL_BUT_LINES: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -35,6 +37,22 @@ def not_blank(text: str) -> str:
     if not text or text.isspace():
         raise PydanticCustomError("text_blank", "Text is required here, not blank")
     return _without(_CONTROL, text)
+
+
+def _not_empty(items: tuple[T, ...]) -> tuple[T, ...]:
+    if not items:
+        raise PydanticCustomError("too_short", "At least one item is required")
+    return items
+
+
+class NotEmpty:
+    """For tuples. pydantic's own minimum counts only items without faults, and so names a second fault that is none."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(_not_empty, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {**handler(schema), "minItems": 1}
 
 
 Name: TypeAlias = Annotated[str, StringConstraints(max_length=200), AfterValidator(not_blank)]

@@ -2,8 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from difflib import get_close_matches
-from functools import lru_cache
 from typing import Annotated, Final, TypeAlias
 
 from pydantic import AfterValidator, StringConstraints
@@ -135,22 +133,40 @@ a thousand or a short ton to others.
 """
 
 
-@lru_cache(maxsize=1_024)
+def _by_first_letter() -> dict[str, list[tuple[str, frozenset[str]]]]:
+    found: dict[str, list[tuple[str, frozenset[str]]]] = {}
+    for spelling in CANONICAL:
+        found.setdefault(spelling[0], []).append((spelling, frozenset(spelling)))
+    return found
+
+
+_NEARBY: Final = _by_first_letter()
+
+
 def suggestions(text: str) -> list[str]:
-    """Canonical units somebody may have meant by an unknown spelling, likeliest first, three at most."""
+    """Canonical units somebody may have meant by an unknown spelling, likeliest first, three at most.
+
+    Likeness is shared letters: rough, but cheap enough for an import in which every unit is wrong.
+    """
     spelling = _spelling(text)
-    nearby = [known for known in CANONICAL if known[0] == spelling[:1]]
-    return list(dict.fromkeys(CANONICAL[known] for known in get_close_matches(spelling, nearby, n=3, cutoff=0.3)))
+    letters = frozenset(spelling)
+    scored = [
+        (2 * len(letters & known_letters) / (len(spelling) + len(known)), known)
+        for known, known_letters in _NEARBY.get(spelling[:1], [])
+    ]
+    likely = sorted((score, known) for score, known in scored if score > 0.4)[::-1]
+    return list(dict.fromkeys(CANONICAL[known] for _, known in likely))[:3]
 
 
 def canonical(text: str) -> str:
     """`C Y`, `cu. yd.` → `CY`. Refuses a unit that is not on the list."""
     unit = CANONICAL.get(text) or CANONICAL.get(_spelling(text))
     if unit is None:
+        likely = suggestions(text)
         raise PydanticCustomError(
             "unit_unknown",
-            "{unit} is not a unit of the controlled list; did you mean one of {suggestions}?",
-            {"unit": text, "suggestions": suggestions(text) or ["LS", "EA", "LF", "SF", "CY"]},
+            "{unit} is not a unit of the controlled list{hint}",
+            {"unit": text, "suggestions": likely, "hint": f"; did you mean {' or '.join(likely)}?" if likely else ""},
         )
     return unit
 

@@ -2,15 +2,14 @@
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any, TypeVar, Union
-from uuid import UUID
+from typing import Any, TypeVar, Union, get_args
 
 import msgspec
 
 from domain.decider import Decider, Event, State
 from domain.maps import decode_map, encode_map
 from domain.registry import EVENTS
-from domain.upcasts import UPCASTS
+from domain.upcasts import upcast
 
 S = TypeVar("S", bound=State)
 
@@ -45,15 +44,12 @@ def decode(kind: str, schema_version: int, payload: bytes) -> Event:
 
 
 def _decode_older(kind: str, schema_version: int, payload: bytes) -> Event:
-    body = msgspec.json.decode(payload)
-    version = schema_version
-    while (upcast := UPCASTS.get((kind, version))) is not None:
-        body, version = upcast(body), version + 1
-    known = EVENTS.get(body.get("type", kind))
+    body, version = upcast(kind, schema_version, msgspec.json.decode(payload))
+    known = EVENTS.get(kind)
     if known is None or known.schema_version != version:
         raise Undecodable(f"{kind} version {schema_version} is not known to this release")
     try:
-        return msgspec.convert(body, known, builtin_types=(), strict=False)
+        return msgspec.convert(body, known, strict=False)
     except msgspec.MsgspecError as error:
         raise Undecodable(f"{kind} version {schema_version}: {error}") from error
 
@@ -70,11 +66,14 @@ def decode_state(kind: type[S], body: bytes) -> S:
 
 def fingerprint(decider: Decider[Any, Any, Any]) -> bytes:
     """Changes when a stored state may not mean the same any more: other fields, or another snapshot version."""
-    fields = ";".join(f"{field.name}:{field.type}" for field in msgspec.structs.fields(type(decider.initial)))
-    text = f"{decider.category}/{decider.snapshot_version}/{fields}"
+    text = f"{decider.category}/{decider.snapshot_version}/{_shape(type(decider.initial), set())}"
     return hashlib.sha256(text.encode()).digest()[:16]
 
 
-def stream_name(kind: str, stream_id: UUID) -> str:
-    """`estimate-<uuid>`: how a stream is named to people."""
-    return f"{kind.partition('.')[0]}-{stream_id}"
+def _shape(kind: Any, seen: set[Any]) -> str:
+    """A type written out with the fields of every struct within it."""
+    inner = "".join(_shape(argument, seen) for argument in get_args(kind))
+    if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)) or kind in seen:
+        return f"{kind}{inner}"
+    seen.add(kind)
+    return f"{kind}" + "".join(f"{field.name}:{_shape(field.type, seen)};" for field in msgspec.structs.fields(kind))

@@ -11,7 +11,7 @@ def migrate() -> None:
     database_url = context.config.attributes["database_url"]
     engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(database_url), poolclass=NullPool)
     with engine.connect() as connection:
-        context.configure(connection=connection, transaction_per_migration=True, version_table="cairn_migrations")
+        context.configure(connection=connection, transaction_per_migration=True)
         with context.begin_transaction():
             context.run_migrations()
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import psycopg
 from alembic import command, op
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from psycopg import sql
 
 ROLES = ("cairn_writer", "cairn_projector", "cairn_reader")
@@ -33,11 +34,25 @@ def config(database_url: str) -> Config:
     return settings
 
 
+def newest() -> str:
+    """The last revision there is."""
+    revision = ScriptDirectory.from_config(config("")).get_current_head()
+    assert revision is not None
+    return revision
+
+
 def upgrade(database_url: str, revision: str = "head", role_password: str | None = None) -> None:
     """Migrates up. With a password, the application's roles sign in with it (SCRAM); without, the server decides."""
+    create_roles(database_url)
     command.upgrade(config(database_url), revision)
     if role_password is not None:
         _set_passwords(database_url, role_password)
+
+
+def create_roles(database_url: str) -> None:
+    """Makes the cluster's roles, if they are not there. A dump can be restored once they are."""
+    with psycopg.connect(database_url) as connection:
+        connection.execute(Path(__file__).with_name("roles.sql").read_bytes())
 
 
 def downgrade(database_url: str, revision: str = "base") -> None:

@@ -3,29 +3,7 @@
 -- predicate, no foreign key leaves a tenant, functions take the tenant and use no volatile call inside a statement.
 
 do $$
-declare
-  role_name text;
 begin
-  foreach role_name in array array['cairn_owner', 'cairn_writer', 'cairn_projector', 'cairn_reader'] loop
-    if not exists (select from pg_roles where rolname = role_name) then
-      begin
-        execute format('create role %I nosuperuser nobypassrls nocreatedb nocreaterole noinherit login', role_name);
-      exception when duplicate_object or unique_violation then
-        null; -- another database of this cluster is being migrated at the same moment
-      end;
-    end if;
-  end loop;
-  -- Roles belong to the cluster: serialise with another database's migration, and write only what differs.
-  perform pg_advisory_xact_lock(7203051);
-  if not exists (
-    select from pg_db_role_setting s join pg_roles r on r.oid = s.setrole
-    where r.rolname = 'cairn_reader' and s.setdatabase = 0
-  ) then
-    -- A paused process must not hold a row that its successor needs.
-    alter role cairn_projector set idle_in_transaction_session_timeout = '5s';
-    alter role cairn_writer set idle_in_transaction_session_timeout = '5s';
-    alter role cairn_reader set idle_in_transaction_session_timeout = '60s';
-  end if;
   execute format('grant create on database %I to cairn_owner, cairn_projector', current_database());
   execute format('grant cairn_owner to %I', current_user);
 end $$;

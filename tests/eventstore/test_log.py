@@ -1,0 +1,273 @@
+"""The log's own promises: per-unit outcomes, positions, leaves, rights."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eventstore import log
+from eventstore.db import Connection, Database, Unsafe, role_url
+from eventstore.log import SQL, Appended, Conflict, DoneBefore, Misused, Unit
+from tests.eventstore.units import PAYLOAD, appended, reader, unit, writer
+
+
+@pytest.fixture
+async def connection(database_url: str) -> AsyncIterator[Connection]:
+    async with await writer(database_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def query(database_url: str) -> AsyncIterator[Database]:
+    database = reader(database_url)
+    await database.open()
+    yield database
+    await database.close()
+
+
+async def test_units_of_a_batch_have_outcomes_of_their_own(connection: Connection, tenant: UUID) -> None:
+    one, other, third = uuid4(), uuid4(), uuid4()
+    done = unit((one, 0, 1))
+    await appended(connection, tenant, done)
+    outcomes = await log.append(
+        connection,
+        tenant,
+        [
+            unit((one, 1, 2)),
+            done,
+            unit((one, 1, 1)),
+            unit((other, 0, 1), command_id=done.command_id, request=b"another!"),
+            unit((one, 3, 1), (third, 0, 1)),
+            unit((other, 0, 1), (one, 3, 0)),
+        ],
+    )
+    kinds = [type(outcome) for outcome in outcomes]
+    assert kinds == [Appended, DoneBefore, Conflict, Misused, Appended, Conflict]
+    assert isinstance(outcomes[0], Appended)
+    assert outcomes[0].first == 2
+    assert isinstance(outcomes[4], Appended)
+    assert outcomes[4].first == 4
+    assert outcomes[2] == Conflict(one, 3)
+    assert outcomes[5] == Conflict(one, 4)
+
+
+async def test_streams_only_read_are_checked_too(connection: Connection, tenant: UUID) -> None:
+    read, written = uuid4(), uuid4()
+    await appended(connection, tenant, unit((read, 0, 1)))
+    assert await log.append(connection, tenant, [unit((written, 0, 1), (read, 0, 0))]) == [Conflict(read, 1)]
+    await appended(connection, tenant, unit((written, 0, 1), (read, 1, 0)))
+
+
+async def test_a_failed_unit_takes_no_position(connection: Connection, tenant: UUID) -> None:
+    stream = uuid4()
+    await appended(connection, tenant, unit((stream, 0, 1)))
+    await log.append(connection, tenant, [unit((stream, 5, 3)), unit((stream, 0, 1))])
+    (after,) = await appended(connection, tenant, unit((stream, 1, 1)))
+    assert after.first == 2
+
+
+async def test_the_leaf_is_what_the_documented_layout_gives(
+    connection: Connection, query: Database, tenant: UUID
+) -> None:
+    stream = uuid4()
+    sent = unit((stream, 0, 1))
+    (outcome,) = await appended(connection, tenant, sent)
+    async with query.bound(tenant) as bound:
+        (stored,) = await log.read_log(bound)
+        recorded = stored.decoded()
+    since_1970 = outcome.recorded_at - datetime(1970, 1, 1, tzinfo=UTC)
+    salt = sent.salts[0]
+    salted = [
+        hashlib.sha256(hashlib.sha256(salt + mark).digest()[:16] + body).digest()
+        for mark, body in ((b"\x01", PAYLOAD), (b"\x02", b"{}"))
+    ]
+    kind = b"project.renamed"
+    entry = (
+        b"\x00\x01"
+        + tenant.bytes
+        + (1).to_bytes(8)
+        + sent.events[0].event_id.bytes
+        + stream.bytes
+        + (1).to_bytes(4)
+        + len(kind).to_bytes(2)
+        + kind
+        + (1).to_bytes(2)
+        + (since_1970 // timedelta(microseconds=1)).to_bytes(8)
+        + sent.actor.bytes
+        + sent.command_id.bytes
+        + b"".join(salted)
+    )
+    assert recorded.leaf == outcome.leaves[0] == hashlib.sha256(entry).digest()
+    assert recorded.payload == PAYLOAD
+
+
+async def test_recorded_at_never_falls_and_names_positions(
+    connection: Connection, query: Database, tenant: UUID
+) -> None:
+    stream = uuid4()
+    times = [(await appended(connection, tenant, unit((stream, at, 1))))[0].recorded_at for at in range(5)]
+    assert times == sorted(times)
+    async with query.bound(tenant) as bound:
+        found = [await log.position_at(bound, time) for time in times]
+        assert [times[position - 1] for position in found] == times
+        assert await log.position_at(bound, times[0] - timedelta(microseconds=1)) == 0
+        assert await log.position_at(bound, times[-1] + timedelta(days=1)) == 5
+
+
+async def test_pages_filters_and_ranges(connection: Connection, query: Database, tenant: UUID) -> None:
+    stream = uuid4()
+    await appended(connection, tenant, unit((stream, 0, 9)))
+    async with query.bound(tenant) as bound:
+        assert [each.position for each in await log.read_log(bound, after=3, limit=4)] == [4, 5, 6, 7]
+        assert await log.read_log(bound, types=["project.created"]) == []
+        assert len(await log.read_log(bound, types=["project.renamed"])) == 9
+        page = await log.read_stream(bound, stream, after_version=2, to_version=4)
+        assert [each.decoded().stream_version for each in page] == [3, 4]
+
+
+FORBIDDEN = [
+    "update cairn.events set actor = actor",
+    "delete from cairn.events",
+    "truncate cairn.events",
+    "insert into cairn.heads values (gen_random_uuid(), 1, 1, now())",
+    "update cairn.heads set position = 0",
+    "delete from cairn.empty_commands",
+    "alter table cairn.events disable trigger all",
+    "alter table cairn.events no force row level security",
+    "set role cairn_owner",
+]
+
+
+@pytest.mark.parametrize("role", ["cairn_writer", "cairn_projector", "cairn_reader"])
+@pytest.mark.parametrize("statement", FORBIDDEN)
+def test_no_application_role_changes_the_log(database_url: str, role: str, statement: str) -> None:
+    with psycopg.connect(role_url(database_url, role, None), autocommit=True) as connection:
+        connection.execute("select set_config('cairn.tenant', %s, false)", [str(uuid4())])
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute(statement.encode())
+
+
+@pytest.mark.parametrize("table", ["events", "empty_commands"])
+@pytest.mark.parametrize(
+    "verb", ["update cairn.{} set command_id = command_id", "delete from cairn.{}", "truncate cairn.{}"]
+)
+def test_even_the_owner_meets_a_trigger(database_url: str, table: str, verb: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("set role cairn_owner")
+        with pytest.raises(psycopg.DatabaseError) as caught:
+            connection.execute(verb.format(table).encode())
+        assert caught.value.sqlstate == "CA001"
+
+
+async def test_a_company_sees_nothing_of_another(
+    database_url: str, connection: Connection, query: Database, tenant: UUID
+) -> None:
+    await appended(connection, tenant, unit((uuid4(), 0, 3)))
+    async with query.bound(uuid4()) as bound:
+        assert await log.read_log(bound) == []
+        assert await log.head(bound) is None
+        assert await bound.tuples(b"select * from cairn.log", {}) == []
+    async with query.connection() as unbound:
+        cursor = await unbound.execute(b"select count(*) from cairn.events")
+        assert await cursor.fetchone() == (0,)
+
+
+async def test_only_the_projector_sees_every_head(database_url: str, connection: Connection, tenant: UUID) -> None:
+    await appended(connection, tenant, unit((uuid4(), 0, 1)))
+    other = uuid4()
+    await appended(connection, other, unit((uuid4(), 0, 2)))
+    seen = {}
+    for role in ("cairn_projector", "cairn_reader", "cairn_writer"):
+        async with await psycopg.AsyncConnection.connect(role_url(database_url, role, None)) as asked:
+            seen[role] = {(head.tenant, head.position) for head in await log.heads(asked)}
+    assert seen == {"cairn_projector": {(tenant, 1), (other, 2)}, "cairn_reader": set(), "cairn_writer": set()}
+
+
+async def test_a_role_that_could_bypass_is_refused(database_url: str) -> None:
+    database = Database(database_url, name="superuser")
+    await database.open()
+    try:
+        with pytest.raises(Unsafe, match="row-level security"):
+            await database.refuse_if_unsafe()
+    finally:
+        await database.close()
+
+
+async def test_every_statement_prepares(database_url: str) -> None:
+    async with await writer(database_url) as connection:
+        for statement in SQL.values():
+            await connection.execute(b"prepare checked as " + _numbered(statement))
+            await connection.execute(b"deallocate checked")
+
+
+def _numbered(statement: bytes) -> bytes:
+    """`%(name)s` as Postgres numbers them."""
+    from_name: dict[bytes, int] = {}
+    parts = statement.split(b"%(")
+    text = parts[0]
+    for part in parts[1:]:
+        name, rest = part.split(b")s", 1)
+        text += b"$%d" % from_name.setdefault(name, len(from_name) + 1) + rest
+    return text
+
+
+Step = tuple[int, int, int, bool]
+scripts = st.lists(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 4), st.integers(0, 3), st.booleans()), min_size=1, max_size=6),
+    max_size=6,
+)
+
+
+def test_any_script_of_batches_agrees_with_a_plain_model(database_url: str) -> None:
+    """Against a list of versions: outcomes, positions and versions are as one would work out by hand."""
+    with asyncio.Runner() as runner:
+        connection = runner.run(writer(database_url))
+
+        @settings(max_examples=60, deadline=None)
+        @given(script=scripts)
+        def agrees(script: list[list[Step]]) -> None:
+            runner.run(_check_script(connection, script))
+
+        agrees()
+        runner.run(connection.close())
+
+
+async def _check_script(connection: Connection, script: list[list[Step]]) -> None:
+    tenant, streams, versions = uuid4(), [uuid4() for _ in range(3)], [0, 0, 0]
+    position = 0
+    sent: list[Unit] = []
+    for batch in script:
+        units: list[Unit] = []
+        expected: list[type[log.Outcome]] = []
+        for stream, version, adds, again in batch:
+            if again and sent and sent[-1] not in units:
+                units.append(sent[-1])
+                expected.append(DoneBefore)
+                continue
+            units.append(unit((streams[stream], version, adds)))
+            good = versions[stream] == version
+            expected.append(Appended if good else Conflict)
+            versions[stream] += adds if good else 0
+            position += adds if good else 0
+        outcomes = await log.append(connection, tenant, units)
+        assert [type(outcome) for outcome in outcomes] == expected
+        sent += [each for each, outcome in zip(units, outcomes, strict=True) if isinstance(outcome, Appended)]
+    await _check_log(connection, tenant, position, dict(zip(streams, versions, strict=True)))
+
+
+async def _check_log(connection: Connection, tenant: UUID, position: int, versions: dict[UUID, int]) -> None:
+    async with connection.transaction():
+        await connection.execute(b"select set_config('cairn.tenant', %s, true)", [str(tenant)])
+        cursor = await connection.execute(
+            b"select position, stream_id, stream_version from cairn.events order by position"
+        )
+        rows = await cursor.fetchall()
+    assert [row[0] for row in rows] == list(range(1, position + 1))
+    for stream, version in versions.items():
+        assert [row[2] for row in rows if row[1] == stream] == list(range(1, version + 1))

@@ -1,0 +1,118 @@
+"""Given, when, then: what a decision test says, and nothing else. No servers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import reduce
+from typing import Any, Self
+from uuid import UUID
+
+from domain.decider import Command, Decider, Event, Ref, Rejected, State, Written
+from domain.registry import BY_CATEGORY
+
+SOME_ID = UUID("0197b2a4-0000-7000-8000-000000000001")
+
+
+def folded(decider: Decider[Any, Any, Any], events: tuple[Event, ...] | list[Event]) -> Any:
+    """The state these events lead to."""
+    return reduce(decider.evolve, events, decider.initial)
+
+
+@dataclass
+class World:
+    """Every stream's state, in memory: enough to run commands of any aggregate one after the other."""
+
+    states: dict[Ref, Any] = field(default_factory=dict)
+
+    def state(self, ref: Ref) -> Any:
+        """A stream's state; its initial one when nothing was written to it."""
+        return self.states.get(ref, BY_CATEGORY[ref.category].initial)
+
+    def decided(self, ref: Ref, command: Command) -> list[Written]:
+        """What the command would write. Raises Rejected."""
+        decider = BY_CATEGORY[ref.category]
+        spanning = decider.spanning.get(type(command))
+        if spanning is None:
+            return [(ref, event) for event in decider.decide(command, self.state(ref))]
+        read = {one: self.state(one) for one in (ref, *spanning.reads(ref.id, command))}
+        return spanning.decide(ref.id, command, read)
+
+    def run(self, ref: Ref, command: Command) -> list[Written]:
+        """Decides, and lets the states evolve. Raises Rejected."""
+        written = self.decided(ref, command)
+        for target, event in written:
+            self.states[target] = BY_CATEGORY[target.category].evolve(self.state(target), event)
+        return written
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a command."""
+
+    written: list[Written]
+    rejection: Rejected | None
+    world: World
+
+    def then(self, *events: Event) -> Self:
+        """Exactly these events."""
+        assert self.rejection is None, f"rejected: {self.rejection.code} {self.rejection.facts}"
+        assert [event for _, event in self.written] == list(events)
+        return self
+
+    def then_written(self, *written: Written) -> Self:
+        """Exactly these events, in these streams."""
+        assert self.rejection is None, f"rejected: {self.rejection.code} {self.rejection.facts}"
+        assert self.written == list(written)
+        return self
+
+    def then_accepted(self) -> Self:
+        """Something was written; what, is another test's business."""
+        assert self.events
+        return self
+
+    def then_nothing(self) -> Self:
+        """It was already so."""
+        return self.then()
+
+    def then_rejected(self, code: str, severity: str = "refused", **facts: object) -> Self:
+        """No, with this code and (at least) these facts."""
+        assert self.rejection is not None, f"accepted: {self.written}"
+        assert (self.rejection.code, self.rejection.severity) == (code, severity)
+        assert {name: self.rejection.facts.get(name) for name in facts} == facts
+        return self
+
+    @property
+    def events(self) -> list[Event]:
+        """What was written, where the test looks into it."""
+        assert self.rejection is None, f"rejected: {self.rejection.code} {self.rejection.facts}"
+        return [event for _, event in self.written]
+
+
+@dataclass(frozen=True)
+class Given:
+    """A stream with a history, and the states of others beside it."""
+
+    ref: Ref
+    world: World
+
+    def when(self, *commands: Command) -> Outcome:
+        """Runs the commands in turn; the last one's outcome counts, the others must be accepted."""
+        *before, last = commands
+        for command in before:
+            self.world.run(self.ref, command)
+        try:
+            return Outcome(self.world.run(self.ref, last), None, self.world)
+        except Rejected as rejection:
+            return Outcome([], rejection, self.world)
+
+    @property
+    def state(self) -> Any:
+        """The state now."""
+        return self.world.state(self.ref)
+
+
+def given(
+    decider: Decider[Any, Any, Any], *events: Event, id: UUID = SOME_ID, beside: Mapping[Ref, State] | None = None
+) -> Given:
+    """A stream in which these events happened."""
+    ref = Ref(decider.category, id)
+    return Given(ref, World({**(beside or {}), ref: folded(decider, events)}))

@@ -1,0 +1,181 @@
+"""Random commands, written as JSON the way a client sends them; few ids, so that commands meet each other."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from domain.decider import Command, Ref
+from domain.registry import COMMANDS
+from domain.units import CANONICAL
+
+IDS = [UUID(int=(0x0197B2A4 << 96) | (7 << 76) | (8 << 60) | n) for n in range(1, 13)]
+LINE_IDS, PROJECT_IDS, ESTIMATE_IDS = IDS[:5], IDS[5:7], IDS[7:11]
+
+Step = tuple[Ref, Command]
+
+
+def decimals(places: int = 6, whole: int = 9) -> SearchStrategy[str]:
+    """Decimals as JSON strings, sometimes tiny, sometimes with trailing zeros."""
+    scaled = st.integers(-(10 ** (whole + places)) + 1, 10 ** (whole + places) - 1) | st.integers(-200, 200)
+    return st.builds(lambda n, p: format(Decimal(n).scaleb(-p), "f"), scaled, st.integers(0, places)).filter(
+        lambda text: len(text.lstrip("-").partition(".")[0]) <= whole
+    )
+
+
+def text(longest: int = 12) -> SearchStrategy[str]:
+    """One line, not blank, of any script."""
+    anything = st.text(st.characters(exclude_categories=("Cc", "Cs")), min_size=1, max_size=longest)
+    return anything.filter(lambda value: not value.isspace())
+
+
+margins = st.integers(-1_000_000, 999_999).map(lambda n: format(Decimal(n).scaleb(-6), "f"))
+fractions = st.integers(0, 1_000_000).map(lambda n: format(Decimal(n).scaleb(-6), "f"))
+units = st.sampled_from(["LS", "EACH", "C Y", "cy", "SY", "L F"]) | st.sampled_from(sorted(CANONICAL))
+nullable_text = st.none() | text()
+
+_line_details: dict[str, SearchStrategy[Any]] = {
+    "description": text(),
+    "quantity": st.just("1") | decimals(),
+    "unit": units,
+    "unit_price": decimals(6, 6),
+    "extension": st.none() | decimals(2, 9),
+    "code": nullable_text,
+    "code_set": nullable_text,
+    "code_edition": nullable_text,
+    "cost_type": st.sampled_from(["labour", "material", "equipment", "subcontract", "other"]),
+    "note": st.none() | st.text(st.characters(exclude_categories=("Cc", "Cs"), include_characters="\n\t"), max_size=9),
+    "quote_reference": nullable_text,
+    "firmness": st.sampled_from(["firm", "plug"]),
+    "pricing": st.sampled_from(["base", "base", "allowance", "alternate"]),
+}
+_required = ("description", "quantity", "unit", "unit_price")
+wbs_paths = st.lists(text(6), min_size=1, max_size=3)
+
+
+def line_bodies(ids: SearchStrategy[str] | None = None) -> SearchStrategy[dict[str, Any]]:
+    """Lines as AddLine and ImportLines take them."""
+    return st.fixed_dictionaries(
+        {
+            "line_id": _one_of(LINE_IDS) if ids is None else ids,
+            "wbs_path": wbs_paths,
+            **{n: _line_details[n] for n in _required},
+        },
+        optional={n: how for n, how in _line_details.items() if n not in _required}
+        | {"currency": st.sampled_from(["USD", "USD", "EUR"])},
+    )
+
+
+def _one_of(ids: list[UUID]) -> SearchStrategy[str]:
+    return st.sampled_from(ids).map(str)
+
+
+def _some(fixed: dict[str, SearchStrategy[Any]], **changes: SearchStrategy[Any]) -> SearchStrategy[dict[str, Any]]:
+    """The fixed fields, and at least one of the others."""
+    bodies: SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(fixed, optional=changes)
+    return bodies.filter(lambda body: len(body) > len(fixed))
+
+
+def _with(**fields: SearchStrategy[Any]) -> SearchStrategy[dict[str, Any]]:
+    return st.fixed_dictionaries(fields)
+
+
+_line = {"line_id": _one_of(LINE_IDS)}
+_statuses = st.sampled_from(["active", "on-hold", "awarded", "lost", "completed", "archived"])
+_metadata = st.dictionaries(st.sampled_from(["contract", "county", "owner"]), text(), max_size=3)
+_expiry = st.none() | st.dates().map(str)
+_token = {"token_id": _one_of(LINE_IDS)}
+_roles = st.sampled_from(["owner", "estimator", "viewer", "auditor", "service"])
+
+BODIES: dict[tuple[str, str], SearchStrategy[dict[str, Any]]] = {
+    ("company", "register-company"): st.fixed_dictionaries(
+        {"name": text(), "tier": text(), "currency": st.sampled_from(["USD", "EUR"])},
+        optional={"tier_expires_on": _expiry, "variance_threshold": fractions},
+    ),
+    ("company", "rename-company"): _with(name=text()),
+    ("company", "change-settings"): _some(
+        {},
+        rounding=st.just("half-up"),
+        month_rule=st.sampled_from(["days-28", "anniversary"]),
+        variance_threshold=fractions,
+    ),
+    ("company", "change-tier"): _with(tier=text(), tier_expires_on=_expiry),
+    ("membership", "add-member"): _with(name=text(), email=st.just("ada@northern.example"), role=_roles),
+    ("membership", "change-role"): _with(role=_roles),
+    ("membership", "remove-member"): _with(),
+    ("membership", "issue-token"): st.fixed_dictionaries(
+        {
+            **_token,
+            "secret_hash": st.integers(0, 3).map(lambda n: f"{n:064x}"),
+            "label": text(),
+            "expires_at": st.datetimes(datetime(2000, 1, 2), datetime(2999, 1, 1)).map(
+                lambda at: f"{at.isoformat()}+02:00"
+            ),
+        }
+    ),
+    ("membership", "revoke-token"): st.fixed_dictionaries(_token),
+    ("project", "create-project"): st.fixed_dictionaries(
+        {"name": text()},
+        optional={
+            "status": _statuses,
+            "building_type": nullable_text,
+            "location": nullable_text,
+            "metadata": _metadata,
+        },
+    ),
+    ("project", "rename-project"): _with(name=text()),
+    ("project", "change-status"): _with(status=_statuses),
+    ("project", "change-metadata"): _some(
+        {},
+        building_type=nullable_text,
+        location=nullable_text,
+        metadata=st.dictionaries(st.sampled_from(["contract", "county"]), nullable_text, max_size=2),
+    ),
+    ("project", "delete-project"): st.fixed_dictionaries({}, optional={"reason": nullable_text}),
+    ("project", "restore-project"): st.fixed_dictionaries({}, optional={"name": nullable_text}),
+    ("estimate", "start-estimate"): st.fixed_dictionaries(
+        {"project_id": _one_of(PROJECT_IDS), "currency": st.sampled_from(["USD", "USD", "USD", "EUR"])},
+        optional={
+            "parent_id": st.none() | _one_of(ESTIMATE_IDS),
+            "target_margin": st.none() | margins,
+            "title": nullable_text,
+            "notes": nullable_text,
+        },
+    ),
+    ("estimate", "add-line"): line_bodies(),
+    ("estimate", "revise-line"): _some(_line, **_line_details),
+    ("estimate", "move-line"): _some(_line, wbs_path=wbs_paths, after_line_id=st.none() | _one_of(LINE_IDS)),
+    ("estimate", "remove-line"): st.fixed_dictionaries(_line),
+    ("estimate", "import-lines"): _with(lines=st.lists(line_bodies(), min_size=1, max_size=4)),
+    ("estimate", "change-margin"): _with(target_margin=margins),
+    ("estimate", "change-notes"): _some({}, title=nullable_text, notes=nullable_text),
+    ("estimate", "submit-estimate"): _with(),
+}
+"""(category, verb) → bodies the command accepts. Every command is here: a test says so."""
+
+_STREAMS = {"company": IDS[11:], "membership": IDS[11:], "project": PROJECT_IDS, "estimate": ESTIMATE_IDS[:3]}
+
+
+def commands(category: str, verb: str) -> SearchStrategy[Command]:
+    """One kind of command, read from JSON as the API reads it."""
+    _, kind = COMMANDS[category, verb]
+    return BODIES[category, verb].map(lambda body: kind.model_validate_json(msgspec.json.encode(body)))
+
+
+def steps(*categories: str) -> SearchStrategy[Step]:
+    """A command of these aggregates, and the stream it is for."""
+    return st.one_of([_step(category, verb) for category, verb in BODIES if category in categories])
+
+
+def _step(category: str, verb: str) -> SearchStrategy[Step]:
+    refs = st.sampled_from([Ref(category, id) for id in _STREAMS[category]])
+    return st.tuples(refs, commands(category, verb))
+
+
+def scripts(*categories: str, longest: int = 25) -> SearchStrategy[list[Step]]:
+    """Commands one after the other."""
+    return st.lists(steps(*categories), max_size=longest)
