@@ -222,7 +222,7 @@ create function cairn.append_1(
   out head bigint, out recorded_at timestamptz, out epoch bigint, out leaves bytea[],
   out outcomes smallint[], out positions bigint[], out conflicts uuid[], out versions integer[]
 )
-language plpgsql security definer set search_path = pg_catalog, pg_temp
+language plpgsql security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
 declare
@@ -278,7 +278,16 @@ begin
       into append_1.outcomes, append_1.positions, append_1.conflicts, append_1.versions
       from cairn.judge_1(p_tenant, p_commands, p_hashes, p_check_units, p_check_streams, p_check_versions,
         p_check_writes) j;
-    v_count := (select count(*) from unnest(p_units) u where append_1.outcomes[u] = 0);
+    select count(*), coalesce(array_agg(e.unit order by e.n), '{}'), array_agg(e.stream order by e.n),
+        array_agg(e.version order by e.n), array_agg(e.type order by e.n), array_agg(e.schema order by e.n),
+        array_agg(e.id order by e.n), array_agg(e.actor order by e.n), array_agg(e.salt order by e.n),
+        array_agg(e.metadata order by e.n), array_agg(e.payload order by e.n)
+      into v_count, p_units, p_streams, p_versions, p_types, p_schemas, p_event_ids, p_actors, p_salts, p_metadata,
+        p_payloads
+      from unnest(p_units, p_streams, p_versions, p_types, p_schemas, p_event_ids, p_actors, p_salts, p_metadata,
+          p_payloads) with ordinality
+        as e (unit, stream, version, type, schema, id, actor, salt, metadata, payload, n)
+      where append_1.outcomes[e.unit] = 0;
     update cairn.heads h set position = append_1.head + v_count where h.tenant = p_tenant;
   end if;
 
@@ -288,24 +297,19 @@ begin
       insert into cairn.events (
         tenant, position, recorded_at, stream_version, schema_version, stream_id, event_id, actor, command_id,
         type, request_hash, salt, leaf, metadata, payload)
-      select p_tenant, e.position, append_1.recorded_at, e.version, e.schema, e.stream, e.id, e.actor, e.command,
-        e.type, case when e.first then p_hashes[e.unit] end, e.salt,
-        cairn.leaf_1(p_tenant, e.position, e.id, e.stream, e.version, e.type, e.schema, v_us, e.actor, e.command,
-          e.salt, e.payload, e.metadata),
+      select p_tenant, append_1.head + e.n, append_1.recorded_at, e.version, e.schema, e.stream, e.id, e.actor,
+        p_commands[e.unit], e.type, case when e.n = 1 or p_units[e.n - 1] <> e.unit then p_hashes[e.unit] end, e.salt,
+        cairn.leaf_1(p_tenant, append_1.head + e.n, e.id, e.stream, e.version, e.type, e.schema, v_us, e.actor,
+          p_commands[e.unit], e.salt, e.payload, e.metadata),
         e.metadata, e.payload
-      from (
-        select e.*, append_1.head + row_number() over (order by e.n) as position, p_commands[e.unit] as command,
-          e.n = 1 or p_units[e.n - 1] <> e.unit as first
-        from unnest(p_units, p_streams, p_versions, p_types, p_schemas, p_event_ids, p_actors, p_salts, p_metadata,
-            p_payloads) with ordinality
-          as e (unit, stream, version, type, schema, id, actor, salt, metadata, payload, n)
-        where v_good or append_1.outcomes[e.unit] = 0
-      ) e
+      from unnest(p_units, p_streams, p_versions, p_types, p_schemas, p_event_ids, p_actors, p_salts, p_metadata,
+          p_payloads) with ordinality
+        as e (unit, stream, version, type, schema, id, actor, salt, metadata, payload, n)
       returning position, leaf
     )
     select array_agg(a.leaf order by a.position) into append_1.leaves from appended a;
   end if;
-  if v_count < cardinality(p_commands) then -- some unit may have no event: remember that it was done
+  if v_count = 0 or cardinality(p_commands) > 1 then -- some unit may have no event: remember that it was done
     insert into cairn.empty_commands (tenant, command_id, request_hash, position)
       select p_tenant, p_commands[u], p_hashes[u], append_1.head
       from generate_subscripts(p_commands, 1) u
