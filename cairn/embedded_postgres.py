@@ -34,15 +34,15 @@ POSTGRES_SETTINGS = {
     "fsync": "on",
     "full_page_writes": "on",
     "jit": "off",
-    "listen_addresses": "''",
-    "log_line_prefix": "'%m [%p] %q%u@%d '",
-    "log_timezone": "'UTC'",
+    "listen_addresses": "",
+    "log_line_prefix": "%m [%p] %q%u@%d ",
+    "log_timezone": "UTC",
     "logging_collector": "off",
     "max_connections": "100",
     "max_wal_size": "2GB",
     "shared_buffers": "256MB",
     "synchronous_commit": "on",
-    "timezone": "'UTC'",
+    "timezone": "UTC",
     "unix_socket_permissions": "0700",
     "wal_compression": "pglz",
 }
@@ -147,12 +147,18 @@ def _short_temporary_folder() -> Path:
 
 
 def _write_settings(place: Place, sockets: Path) -> None:
-    settings = POSTGRES_SETTINGS | dict(place.settings) | {"unix_socket_directories": f"'{sockets}'"}
-    write(place, place.data / "cairn.conf", "".join(f"{name} = {value}\n" for name, value in settings.items()))
+    settings = POSTGRES_SETTINGS | dict(place.settings) | {"unix_socket_directories": str(sockets)}
+    lines = [f"{name} = '{_escaped(value)}'\n" for name, value in settings.items()]
+    write(place, place.data / "cairn.conf", "".join(lines))
     write(place, place.data / "pg_hba.conf", "local all all peer map=cairn\nlocal replication all peer map=cairn\n")
     root = known(0)  # who may become the servers' user anyway, and may have been the one to start them
     users = {place.account.name} | ({root.pw_name} if root else set())
     write(place, place.data / "pg_ident.conf", "".join(f'cairn "{user}" all\n' for user in sorted(users)))
+
+
+def _escaped(value: str) -> str:
+    """A value as it stands between quotes in PostgreSQL's configuration."""
+    return value.replace("\\", "\\\\").replace("'", "''")
 
 
 def found_postgres(place: Place) -> Server | None:

@@ -7,13 +7,14 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
 import msgspec
-from psycopg.abc import Buffer
-from psycopg.adapt import Dumper, Loader
+from psycopg import DatabaseError
+from psycopg.adapt import Dumper
 from psycopg.pq import Format
+from psycopg.types.string import ByteaBinaryLoader
 
 from domain.decider import Event
 from eventstore import codec, sql
-from eventstore.db import Connection, Database, Reader
+from eventstore.db import Connection, Database, Reader, Unavailable
 
 E_co = TypeVar("E_co", bound=Event, covariant=True)
 
@@ -21,6 +22,9 @@ SQL = sql.beside(__file__)
 
 POSITION_MAX = 2**63 - 2
 """Later than any position: `at=POSITION_MAX` asks for now."""
+
+STILL_RECOVERING = "CA003"
+"""SQLSTATE of ours: the database replays its own log, and its history is not decided yet."""
 
 PAGE_EVENTS = 2_000
 """Events fetched in one round trip when a stream or log is read from end to end."""
@@ -326,18 +330,10 @@ class Stored(NamedTuple):
 
 async def _fetch(reader: Reader, statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     async with reader.connection.cursor(binary=True) as cursor:
-        cursor.adapters.register_loader("uuid", _RawLoader)
+        # Ids stay the 16 bytes they are until somebody asks: building them would be a third of a read's time.
+        cursor.adapters.register_loader("uuid", ByteaBinaryLoader)
         await cursor.execute(SQL[statement], values)
         return await cursor.fetchall()
-
-
-class _RawLoader(Loader):
-    """Ids stay the 16 bytes they are until somebody asks: building them would be a third of a read's time."""
-
-    format = Format.BINARY
-
-    def load(self, data: Buffer) -> bytes:
-        return bytes(data)
 
 
 async def read_stream(
@@ -395,8 +391,16 @@ async def position_at(reader: Reader, instant: datetime) -> int:
 
 
 async def open_incarnation(database: Database) -> bool:
-    """Begins new epochs if this database is not the one the log was last opened in. Every process does it at start."""
+    """Begins new epochs if this database is not the one the log was last opened in. Every process does it at start.
+
+    Raises Unavailable while the database still recovers.
+    """
     async with database.connection() as connection:
-        cursor = await connection.execute(SQL["open_incarnation"])
+        try:
+            cursor = await connection.execute(SQL["open_incarnation"])
+        except DatabaseError as error:
+            if error.sqlstate != STILL_RECOVERING:
+                raise
+            raise Unavailable("the database is still recovering") from error
         row = await cursor.fetchone()
     return row is not None and bool(row[0])

@@ -118,10 +118,14 @@ class Store:
 
     async def open(self) -> None:
         """Connects, refuses a role that could bypass row-level security, and begins a new epoch if it must."""
-        await self.writer.open()
-        await self.writer.refuse_if_unsafe()
-        if await log.open_incarnation(self.writer):
-            telemetry.log().warning("epoch_begun")
+        try:
+            await self.writer.open()
+            await self.writer.refuse_if_unsafe()
+            if await log.open_incarnation(self.writer):
+                telemetry.log().warning("epoch_begun")
+        except BaseException:
+            await self.writer.close()
+            raise
 
     async def close(self) -> None:
         """Finishes what was queued, then disconnects."""

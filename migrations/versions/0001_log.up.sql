@@ -354,6 +354,9 @@ declare
   v_epoch bigint := (extract(epoch from clock_timestamp()) * 1000000)::bigint;
   v_last text;
 begin
+  if pg_is_in_recovery() then -- its timeline is not decided yet: who opened it now would miss the new epoch
+    raise exception using errcode = 'CA003', message = 'the database is still recovering';
+  end if;
   perform pg_advisory_xact_lock(7203052);
   select i.identity into v_last from cairn.incarnation i;
   if v_last = v_identity then

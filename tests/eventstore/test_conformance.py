@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import subprocess
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -224,3 +225,59 @@ async def test_case_19_page_boundary_inside_one_transaction(database_url: str, q
             break
         seen += [stored.position for stored in page]
     assert seen == list(range(1, 51))
+
+
+ARCHIVING = {"archive_mode": "on", "archive_command": "mkdir -p archive && cp %p archive/%f"}
+RECOVERING = {
+    "restore_command": "cp archive/%f %p",
+    "recovery_target_name": "here",
+    "recovery_target_action": "promote",
+}
+
+
+async def until_recovered(database_url: str) -> None:
+    """What a supervisor does: opens the store again until the database has recovered."""
+    async with asyncio.timeout(30):
+        while True:
+            with suppress(Unavailable):
+                async with open_store(database_url):
+                    return
+
+
+def copied(*paths: Path) -> None:
+    """Copies a stopped server's files as they are, owner and all."""
+    subprocess.run(["cp", "-a", *paths], check=True)
+
+
+async def test_case_12_recovery_to_an_earlier_moment(tmp_path: Path, tenant: UUID) -> None:
+    """A recovered log is a fork: it goes on under a new epoch, and what was after the moment is not its own."""
+    live, recovered = tmp_path / "live", tmp_path / "recovered"
+    stream = uuid4()
+    with embedded.start(live, nats=False, postgres_settings=ARCHIVING) as running:
+        migrations.upgrade(running.servers.database_url)
+        async with await writer(running.servers.database_url) as connection:
+            await appended(connection, tenant, unit((stream, 0, 2)))
+    copied(live, recovered)
+    with embedded.start(live, nats=False, postgres_settings=ARCHIVING) as running:
+        url = running.servers.database_url
+        async with open_store(url), await writer(url) as connection:
+            (third,) = await appended(connection, tenant, unit((stream, 2, 1)))
+            with psycopg.connect(url, autocommit=True) as admin:
+                admin.execute("select pg_create_restore_point('here')")
+            await appended(connection, tenant, unit((stream, 3, 2)))
+            with psycopg.connect(url, autocommit=True) as admin:
+                admin.execute("select pg_switch_wal()")
+    copied(live / "postgres" / "archive", recovered / "postgres")
+    copied(recovered / "postgres" / "PG_VERSION", recovered / "postgres" / "recovery.signal")
+    with embedded.start(recovered, nats=False, postgres_settings=RECOVERING) as running:
+        url = running.servers.database_url
+        await until_recovered(url)
+        async with open_store(url), await writer(url) as connection:
+            (fourth,) = await appended(connection, tenant, unit((stream, 3, 1)))
+        query = reader(url)
+        await query.open()
+        assert await positions(query, tenant) == [1, 2, 3, 4]
+        async with query.bound(tenant) as bound:
+            assert await log.epochs(bound) == [(third.epoch, 0), (fourth.epoch, 3)]
+        await query.close()
+    assert (fourth.first, fourth.epoch > third.epoch) == (4, True)
