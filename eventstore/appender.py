@@ -3,11 +3,13 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Protocol
 from uuid import UUID
 
 import psycopg
+from psycopg.pq import TransactionStatus
 
 from domain.decider import Event, Rejected
 from eventstore import log, telemetry
@@ -15,15 +17,31 @@ from eventstore.db import Connection, Database, Unavailable
 from eventstore.log import Appended, Outcome, Recorded, Unit
 from eventstore.settings import StoreSettings
 
+IDLE = TransactionStatus.IDLE
+
 RETRIES_MAX = 3
 """How often a batch is sent again when its connection broke. Command ids make that safe."""
+
+CONNECTIONS_KEPT = 4
+"""Connections kept out of the pool between appends: fetching one anew costs a tenth of a lone append."""
+
+Settle = Callable[[Outcome | Rejected | None], None]
+"""Told the outcome of a unit, before whoever asked; None when it is not known or the unit was never sent."""
+
+
+class RefusedInline(Exception):
+    """An inline model says no to an event of this command."""
+
+    def __init__(self, command_id: UUID, rejected: Rejected) -> None:
+        super().__init__(rejected.code)
+        self.command_id = command_id
+        self.rejected = rejected
 
 
 class Inline(Protocol):
     """What is applied in the append's own transaction: read models that must be exact at once.
 
-    `apply` may raise Rejected, with the offending command's id in its attribute `command_id`: that unit is refused, and
-    the others are appended without it.
+    `apply` may raise RefusedInline: that unit is refused, and the others are appended without it.
     """
 
     types: frozenset[str]
@@ -33,14 +51,31 @@ class Inline(Protocol):
 
 
 class _Waiting:
-    __slots__ = ("events", "future", "since", "size", "unit")
+    __slots__ = ("events", "future", "settle", "since", "size", "unit")
 
-    def __init__(self, unit: Unit, events: Sequence[Event], future: "asyncio.Future[Outcome | Rejected]") -> None:
+    def __init__(
+        self, unit: Unit, events: Sequence[Event], future: "asyncio.Future[Outcome | Rejected]", settle: Settle | None
+    ) -> None:
         self.unit = unit
         self.events = events
         self.future = future
+        self.settle = settle
         self.since = time.monotonic()
-        self.size = sum(len(event.payload) for event in unit.events)
+        self.size = sum([len(event.payload) for event in unit.events])
+
+    def answer(self, outcome: Outcome | Rejected) -> None:
+        """What became of the unit. Whoever asked may have gone."""
+        if self.settle is not None:
+            self.settle(outcome)
+        if not self.future.done():
+            self.future.set_result(outcome)
+
+    def fail(self, error: BaseException | None) -> None:
+        """It is not known what became of the unit, or it was never sent."""
+        if self.settle is not None:
+            self.settle(None)
+        if error is not None and not self.future.done():
+            self.future.set_exception(error)
 
 
 class _Lane:
@@ -70,8 +105,11 @@ class Appender:
         self._lanes: dict[UUID, _Lane] = {}
         self._queued = 0
         self._draining: set[asyncio.Task[None]] = set()
+        self._kept: list[Connection] = []
 
-    def enqueue(self, tenant: UUID, unit: Unit, events: Sequence[Event]) -> "asyncio.Future[Outcome | Rejected]":
+    def enqueue(
+        self, tenant: UUID, unit: Unit, events: Sequence[Event], settle: Settle | None = None
+    ) -> "asyncio.Future[Outcome | Rejected]":
         """Queues a unit. Its future gives the outcome once that is durable, or the Rejected of an inline model.
 
         Raises Unavailable at once when too much is waiting; the future raises it when the wait gets too long or
@@ -84,7 +122,7 @@ class Appender:
         lane = self._lanes.get(tenant)
         if lane is None:
             lane = self._lanes[tenant] = _Lane()
-        lane.waiting.append(_Waiting(unit, events, future))
+        lane.waiting.append(_Waiting(unit, events, future, settle))
         self._queued += 1
         if not lane.busy:
             lane.busy = True
@@ -97,6 +135,8 @@ class Appender:
         """Waits until everything queued has its outcome."""
         while self._draining:
             await asyncio.wait(self._draining)
+        while self._kept:
+            await self._writer.give_back(self._kept.pop())
 
     async def _drain(self, tenant: UUID, lane: _Lane) -> None:
         try:
@@ -107,8 +147,7 @@ class Appender:
                 except Exception as error:  # the batch's own futures carry it to whoever asked
                     telemetry.log().warning("append_failed", tenant=str(tenant), units=len(batch), error=repr(error))
                     for waiting in batch:
-                        if not waiting.future.done():
-                            waiting.future.set_exception(_unavailable(error))
+                        waiting.fail(_unavailable(error))
         finally:
             lane.busy = False
             if not lane.waiting:
@@ -127,9 +166,10 @@ class Appender:
             waiting = lane.waiting.popleft()
             self._queued -= 1
             if waiting.future.done():  # whoever asked has gone
+                waiting.fail(None)
                 continue
             if waiting.since < latest:
-                waiting.future.set_exception(Unavailable("the command waited too long for its append"))
+                waiting.fail(Unavailable("the command waited too long for its append"))
                 continue
             batch.append(waiting)
             commands.add(waiting.unit.command_id)
@@ -144,8 +184,7 @@ class Appender:
         for waiting, outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, Appended):
                 last = max(last, outcome.first + len(waiting.unit.events) - 1)
-            if not waiting.future.done():
-                waiting.future.set_result(outcome)
+            waiting.answer(outcome)
         telemetry.APPEND_BATCH_UNITS.observe(len(batch))
         if last and self._committed is not None:
             self._committed(tenant, last)
@@ -158,8 +197,7 @@ class Appender:
         attempt = 1
         while True:
             try:
-                async with self._writer.connection() as connection:
-                    log.register(connection)
+                async with self._connection() as connection:
                     if needs_inline:
                         return await self._append_inline(connection, tenant, batch)
                     return await log.append(connection, tenant, [waiting.unit for waiting in batch])
@@ -167,6 +205,24 @@ class Appender:
                 if attempt == RETRIES_MAX:
                     raise
                 attempt += 1
+                await self._drop_broken()
+
+    async def _drop_broken(self) -> None:
+        """What broke one connection has often broken all."""
+        while self._kept:
+            await self._writer.give_back(self._kept.pop())
+        await self._writer.drop_broken()
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Connection]:
+        connection = self._kept.pop() if self._kept else await self._writer.take()
+        try:
+            yield connection
+        finally:
+            if connection.info.transaction_status != IDLE or len(self._kept) == CONNECTIONS_KEPT:
+                await self._writer.give_back(connection)
+            else:
+                self._kept.append(connection)
 
     async def _append_inline(
         self, connection: Connection, tenant: UUID, batch: list[_Waiting]
@@ -184,8 +240,8 @@ class Appender:
                     events = _appended_events(tenant, kept, outcomes, self._inline.types)
                     if events:
                         await self._inline.apply(connection, tenant, events)
-            except Rejected as rejected:
-                refused[rejected.facts.pop("command_id")] = rejected  # type: ignore[index]  # set by the engine
+            except RefusedInline as no:
+                refused[no.command_id] = no.rejected
                 continue
             given = iter(outcomes)
             return [refused.get(waiting.unit.command_id) or next(given) for waiting in batch]

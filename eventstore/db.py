@@ -1,6 +1,6 @@
 """Connections: one pool per role, every transaction bound to one tenant."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 from uuid import UUID
@@ -74,7 +74,7 @@ class Database:
     """A bounded pool of connections of one role.
 
     `read_only` pools answer queries: each transaction is one snapshot (repeatable read), so that what is read and the
-    position it is read at belong together.
+    position it is read at belong together. `on_connect`, set before `open`, is told of each new connection.
     """
 
     def __init__(
@@ -90,6 +90,7 @@ class Database:
     ) -> None:
         self.name = name
         self.conninfo = conninfo
+        self.on_connect: Callable[[Connection], None] | None = None
         self._read_only = read_only
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             conninfo,
@@ -111,6 +112,8 @@ class Database:
         if self._read_only:
             await connection.set_read_only(True)
             await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
+        if self.on_connect is not None:
+            self.on_connect(connection)
 
     async def open(self, *, wait: bool = True) -> None:
         """Connects. With `wait`, until one connection is there; raises Unavailable when none comes."""
@@ -126,14 +129,26 @@ class Database:
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
         """A connection bound to no tenant, in autocommit. Raises Unavailable when the pool is exhausted."""
-        try:
-            connection = await self._pool.getconn()
-        except (PoolTimeout, TooManyRequests) as error:
-            raise Unavailable(f"all connections of {self.name} are busy") from error
+        connection = await self.take()
         try:
             yield connection
         finally:
-            await self._pool.putconn(connection)
+            await self.give_back(connection)
+
+    async def take(self) -> Connection:
+        """A connection to `give_back` later. Raises Unavailable when the pool is exhausted."""
+        try:
+            return await self._pool.getconn()
+        except (PoolTimeout, TooManyRequests) as error:
+            raise Unavailable(f"all connections of {self.name} are busy") from error
+
+    async def give_back(self, connection: Connection) -> None:
+        """Ends what `take` began; a broken connection is replaced."""
+        await self._pool.putconn(connection)
+
+    async def drop_broken(self) -> None:
+        """Asks every idle connection for a sign of life, and replaces those that give none."""
+        await self._pool.check()
 
     @asynccontextmanager
     async def bound(self, tenant: UUID) -> AsyncIterator[Reader]:

@@ -23,8 +23,9 @@ SQL = sql.beside(__file__)
 POSITION_MAX = 2**63 - 2
 """Later than any position: `at=POSITION_MAX` asks for now."""
 
-STILL_RECOVERING = "CA003"
-"""SQLSTATE of ours: the database replays its own log, and its history is not decided yet."""
+STILL_RECOVERING = frozenset({"CA003", "25006"})
+"""The database replays its own log, and its history is not decided yet: our SQLSTATE, and that of a transaction which
+began read-only before the recovery ended."""
 
 PAGE_EVENTS = 2_000
 """Events fetched in one round trip when a stream or log is read from end to end."""
@@ -399,7 +400,7 @@ async def open_incarnation(database: Database) -> bool:
         try:
             cursor = await connection.execute(SQL["open_incarnation"])
         except DatabaseError as error:
-            if error.sqlstate != STILL_RECOVERING:
+            if error.sqlstate not in STILL_RECOVERING:
                 raise
             raise Unavailable("the database is still recovering") from error
         row = await cursor.fetchone()

@@ -109,6 +109,7 @@ class Store:
         committed: Callable[[UUID, int], None] | None = None,
     ) -> None:
         self.writer = writer
+        self.writer.on_connect = log.register
         self.settings = settings
         self._appender = Appender(writer, settings, inline, committed)
         self._streams: OrderedDict[_Key, _Stream] = OrderedDict()
@@ -142,11 +143,15 @@ class Store:
         When the unit fails, the states are dropped, and what was decided on them fails its version checks.
         """
         ahead = {ref: stream.folded(event for at, event in written if at == ref) for ref, stream in streams.items()}
-        future = self._appender.enqueue(tenant, unit, [event for _, event in written])
+        future = self._appender.enqueue(
+            tenant,
+            unit,
+            [event for _, event in written],
+            lambda outcome: self._settle(tenant, streams, future, outcome),
+        )
         for ref, stream in streams.items():
             self._move(tenant, ref, stream, *ahead[ref])
             stream.ahead = future
-        future.add_done_callback(lambda done: self._settle(tenant, streams, done))
         return future
 
     async def stream(self, tenant: UUID, ref: Ref) -> _Stream:
@@ -259,14 +264,15 @@ class Store:
         except (psycopg.Error, Unavailable) as error:  # a cache: nothing is lost
             telemetry.log().warning("snapshot_failed", stream=str(stream_id), error=str(error))
 
-    def _settle(self, tenant: UUID, streams: Mapping[Ref, _Stream], done: "asyncio.Future[Outcome | Rejected]") -> None:
+    def _settle(
+        self, tenant: UUID, streams: Mapping[Ref, _Stream], unit: object, outcome: Outcome | Rejected | None
+    ) -> None:
         """Squares the states a unit was decided on with its outcome: confirmed if it was the last ahead of them."""
-        good = not done.cancelled() and done.exception() is None and isinstance(done.result(), Appended)
         for ref, stream in streams.items():
-            if not good:
+            if not isinstance(outcome, Appended):
                 if self._streams.get((tenant, ref)) is stream:
                     self.forget(tenant, ref)
-            elif stream.ahead is done:
+            elif stream.ahead is unit:
                 stream.ahead = None
                 self._save_if_long(tenant, ref.id, stream)
 
@@ -326,8 +332,7 @@ async def _attempt(
         raise
     unit = _unit(context, versions, written)
     future = store.append(context.tenant, unit, streams, written)
-    outcome = await asyncio.shield(future)  # it stays under way when whoever asked has gone
-    return await _answer(store, own, context, unit, outcome)
+    return await _answer(store, own, context, unit, await future)
 
 
 async def _ahead_or_stale(store: Store, tenant: UUID, streams: Mapping[Ref, _Stream]) -> bool:
