@@ -12,7 +12,7 @@ import psycopg
 from psycopg.pq import TransactionStatus
 
 from domain.decider import Event, Rejected
-from eventstore import log, telemetry
+from eventstore import log, telemetry, traces
 from eventstore.db import Connection, Database, Unavailable
 from eventstore.log import Appended, Outcome, Recorded, Unit
 from eventstore.settings import StoreSettings
@@ -179,7 +179,8 @@ class Appender:
     async def _append(self, tenant: UUID, batch: list[_Waiting]) -> None:
         if not batch:
             return
-        outcomes = await self._retrying(tenant, batch)
+        with traces.span("append", tenant=str(tenant), units=len(batch)):
+            outcomes = await self._retrying(tenant, batch)
         last = 0
         for waiting, outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, Appended):

@@ -14,7 +14,7 @@ from uuid_utils.compat import uuid7
 
 from domain.decider import Command, Decider, Event, Ref, Rejected, State, Written
 from domain.registry import BY_CATEGORY
-from eventstore import codec, log, telemetry
+from eventstore import codec, log, telemetry, traces
 from eventstore.appender import Appender, Inline
 from eventstore.db import Database, Reader, Unavailable
 from eventstore.log import SQL, Appended, Check, Conflict, DoneBefore, Metadata, Misused, NewEvent, Outcome, Unit
@@ -292,6 +292,14 @@ async def transact(
     CommandMisused (the id belongs to another request), Unavailable (ask again with the same id).
     """
     own = Ref(decider.category, stream_id)
+    name = f"transact {decider.category}.{type(command).__name__}"
+    with traces.span(name, tenant=str(context.tenant), command_id=str(context.command_id)):
+        return await _until_decided(store, own, command, context, expected_version)
+
+
+async def _until_decided(
+    store: Store, own: Ref, command: Command, context: Context, expected_version: int | None
+) -> Receipt:
     last: Conflict | None = None
     for _ in range(store.settings.decide_attempts_max):
         answer = await _attempt(store, own, command, context, expected_version)
