@@ -85,7 +85,12 @@ def template_database(servers: Servers) -> Iterator[str]:
 @pytest.fixture
 def database_url(servers: Servers, template_database: str) -> Iterator[str]:
     """A migrated, empty database for one test."""
-    with _database(servers, f"t_{uuid4().hex}", template=template_database) as url:
+    name = f"t_{uuid4().hex}"
+    with _database(servers, name, template=template_database) as url:
+        with psycopg.connect(url) as connection:  # a copy of a database has not the rights on it
+            connection.execute(
+                sql.SQL("grant create on database {} to cairn_owner, cairn_projector").format(sql.Identifier(name))
+            )
         yield url
 
 

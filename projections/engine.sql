@@ -1,0 +1,77 @@
+-- What the engine runs. {braces} are filled with identifiers of a build's tables and columns, never with values.
+
+-- name: claim : makes this process the only one that may move the checkpoint on; waits for one that is doing so
+insert into cairn.checkpoints as c (tenant, model, build, position, owner)
+values (cairn.bound_tenant(), %(model)s, %(build)s, 0, %(owner)s)
+on conflict (tenant, model, build) do update set owner = excluded.owner
+returning c.position
+
+-- name: stand_by : a switch of the model waits for this transaction, and this one for a switch
+select pg_advisory_xact_lock_shared(7203055, hashtext(%(model)s))
+
+-- name: steady_plans : each key by the primary key, whatever the statistics say of a table that has just begun to grow
+select set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_hashjoin', 'off', true),
+  set_config('enable_mergejoin', 'off', true), set_config('enable_seqscan', 'off', true),
+  set_config('enable_bitmapscan', 'off', true), set_config('jit', 'off', true)
+
+-- name: lock : the checkpoint, if it is still where we left it and ours; no row: somebody else has taken over
+select c.parked from cairn.checkpoints c
+where c.tenant = cairn.bound_tenant() and c.model = %(model)s and c.build = %(build)s
+  and c.position = %(position)s and c.owner = %(owner)s
+for update
+
+-- name: waiting_keys
+select distinct p.key from cairn.parked p
+where p.tenant = cairn.bound_tenant() and p.model = %(model)s and p.build = %(build)s and p.skipped_at is null
+
+-- name: advance
+update cairn.checkpoints c set position = %(reached)s, parked = c.parked + %(parked)s
+where c.tenant = cairn.bound_tenant() and c.model = %(model)s and c.build = %(build)s
+  and c.position = %(position)s and c.owner = %(owner)s
+returning c.position
+
+-- name: park
+insert into cairn.parked (tenant, model, build, position, key, type, error)
+values (cairn.bound_tenant(), %(model)s, %(build)s, %(position)s, %(key)s, %(type)s, %(error)s)
+
+-- name: behind : companies whose log goes beyond a checkpoint of the builds asked for
+select h.tenant, h.position, b.model, b.build, coalesce(c.position, 0)
+from cairn.heads h
+cross join unnest(%(models)s::text[], %(builds)s::integer[]) as b (model, build)
+left join cairn.checkpoints c on c.tenant = h.tenant and c.model = b.model and c.build = b.build
+where h.position > coalesce(c.position, 0)
+order by h.tenant
+
+-- name: current : the rows that hold now, of the keys asked for, with where they lie. One look-up a key: a join would
+-- be planned from the statistics of a table that has just begun to grow.
+select {columns}, t.valid_from, t.ctid::text from unnest({arrays}) as k ({names})
+cross join lateral (
+  select t.*, t.ctid from {table} t
+  where t.tenant = cairn.bound_tenant() and {matches} and t.valid_to = 9223372036854775807 limit 1
+) t
+
+-- name: close : takes out versions that held, by where they lie; they are inserted again as past ones
+delete from {table} t where t.ctid = any (%(places)s::tid[]) and t.valid_to = 9223372036854775807
+
+-- name: by_place : for the statements that name rows by where they lie
+select set_config('enable_indexscan', 'off', true), set_config('enable_indexonlyscan', 'off', true)
+
+-- name: by_key : for the others
+select set_config('enable_indexscan', 'on', true), set_config('enable_indexonlyscan', 'on', true)
+
+-- name: insert
+insert into {table} (tenant, {columns}, valid_from, valid_to)
+select cairn.bound_tenant(), {values}, v.valid_from, v.valid_to
+from unnest({arrays}, %(valid_from)s::bigint[], %(valid_to)s::bigint[]) as v ({columns}, valid_from, valid_to)
+
+-- name: digest : of the whole history up to a position, whatever the order of the rows
+select count(*), coalesce(bit_xor(hashtextextended(r.row, 0)), 0), coalesce(sum(hashtextextended(r.row, 1)::numeric), 0)::text
+from (
+  select row({columns}, t.valid_from, case when t.valid_to > %(at)s then 9223372036854775807 else t.valid_to end)::text as row
+  from {table} t where t.tenant = cairn.bound_tenant() and t.valid_from <= %(at)s
+) r
+
+-- name: types : of a table's columns
+select a.attname::text, format_type(a.atttypid, null)
+from pg_attribute a join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace
+where n.nspname = %(schema)s and c.relname = %(table)s and a.attnum > 0 and not a.attisdropped

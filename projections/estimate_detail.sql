@@ -1,0 +1,91 @@
+-- name: schema
+create table if not exists estimate_detail_estimates (
+  tenant uuid not null,
+  estimate_id uuid not null,
+  project_id uuid not null,
+  version integer not null,
+  parent_id uuid,
+  title text,
+  notes text,
+  status text not null,
+  currency text not null,
+  target_margin numeric not null,
+  base_total numeric not null,
+  allowance_total numeric not null,
+  alternate_total numeric not null,
+  final_bid numeric not null,
+  line_count integer not null,
+  started_at timestamptz not null,
+  started_by uuid not null,
+  submitted_at timestamptz,
+  submitted_by uuid,
+  content_hash text,
+  stream_version integer not null,
+  updated_at timestamptz not null,
+  updated_by uuid not null,
+  valid_from bigint not null,
+  valid_to bigint not null,
+  primary key (tenant, estimate_id, valid_to)
+) partition by range (valid_to);
+create index if not exists estimate_detail_estimates_project
+  on estimate_detail_estimates (tenant, project_id, version, valid_to);
+create table if not exists estimate_detail_lines (
+  tenant uuid not null,
+  estimate_id uuid not null,
+  line_id uuid not null,
+  ordinal numeric not null,
+  wbs_path jsonb not null,
+  description text not null,
+  quantity numeric not null,
+  unit text not null,
+  unit_price numeric not null,
+  extension numeric not null,
+  submitted boolean not null,
+  code text,
+  code_set text,
+  code_edition text,
+  cost_type text not null,
+  note text,
+  quote_reference text,
+  firmness text not null,
+  pricing text not null,
+  updated_at timestamptz not null,
+  valid_from bigint not null,
+  valid_to bigint not null,
+  primary key (tenant, estimate_id, line_id, valid_to)
+) partition by range (valid_to);
+create index if not exists estimate_detail_lines_order
+  on estimate_detail_lines (tenant, estimate_id, ordinal, line_id, valid_to)
+
+-- name: estimate
+select estimate_id, project_id, version, parent_id, title, notes, status, currency, target_margin, base_total,
+  allowance_total, alternate_total, final_bid, line_count, started_at, started_by, submitted_at, submitted_by,
+  content_hash, stream_version, updated_at, updated_by
+from estimate_detail_estimates
+where estimate_id = %(estimate_id)s and valid_from <= %(at)s and valid_to > %(at)s
+
+-- name: of_project
+select estimate_id, project_id, version, parent_id, title, notes, status, currency, target_margin, base_total,
+  allowance_total, alternate_total, final_bid, line_count, started_at, started_by, submitted_at, submitted_by,
+  content_hash, stream_version, updated_at, updated_by
+from estimate_detail_estimates
+where project_id = %(project_id)s and version > %(after)s and valid_from <= %(at)s and valid_to > %(at)s
+order by version
+limit %(limit)s
+
+-- name: lines_of : a page in reading order
+select estimate_id, line_id, ordinal, wbs_path, description, quantity, unit, unit_price, extension, submitted, code,
+  code_set, code_edition, cost_type, note, quote_reference, firmness, pricing, updated_at
+from estimate_detail_lines
+where estimate_id = %(estimate_id)s and (ordinal, line_id) > (%(after_ordinal)s, %(after_line_id)s)
+  and valid_from <= %(at)s and valid_to > %(at)s
+order by ordinal, line_id
+limit %(limit)s
+
+-- name: first_lines_of
+select estimate_id, line_id, ordinal, wbs_path, description, quantity, unit, unit_price, extension, submitted, code,
+  code_set, code_edition, cost_type, note, quote_reference, firmness, pricing, updated_at
+from estimate_detail_lines
+where estimate_id = %(estimate_id)s and valid_from <= %(at)s and valid_to > %(at)s
+order by ordinal, line_id
+limit %(limit)s

@@ -1,0 +1,44 @@
+"""How far read models have come, in the same snapshot as the query that is answered."""
+
+from collections.abc import Sequence
+from functools import cache
+
+from psycopg import sql
+
+from eventstore import log
+from eventstore.db import Reader
+from eventstore.log import Head
+from eventstore.sql import beside
+from projections.registry import projection_of
+
+SQL = beside(__file__)
+QUERY_SEARCH_PATH = "read"
+"""Where query functions find their views; the reader's role has it set."""
+
+
+@cache
+def _statement(model: str) -> bytes:
+    view = sql.Identifier("read", f"{projection_of(model).name}_position")
+    return sql.SQL(SQL["position"].decode()).format(view=view).as_bytes()
+
+
+async def position_of(reader: Reader, model: str) -> int:
+    """The position in the bound company's log that the model's live build shows; 0 before its first event.
+
+    A model applied in the append's own transaction is always at the head. Raises KeyError for an unknown model.
+    """
+    rows = await reader.tuples(_statement(model), {})
+    return int(rows[0][0]) if rows else 0
+
+
+async def with_head(reader: Reader, model: str) -> tuple[Head | None, int]:
+    """The head of the bound company's log, and how far the model has come: both asked for in one round trip."""
+    heads = await reader.connection.execute(log.SQL["head"], binary=True)
+    reached = await reader.connection.execute(_statement(model), binary=True)
+    head, position = await heads.fetchone(), await reached.fetchone()
+    return None if head is None else Head(reader.tenant, head[0], head[1]), int(position[0]) if position else 0
+
+
+async def of_models(reader: Reader, models: Sequence[str]) -> int:
+    """The least of the positions of several models: what an answer made from all of them is true at."""
+    return min([await position_of(reader, model) for model in models])

@@ -1,0 +1,2 @@
+-- name: position
+select position from {view}

@@ -1,0 +1,238 @@
+"""The company's projects, each with the figures of its latest estimate version."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from msgspec.structs import replace
+
+from domain import company, membership
+from domain.decider import Event
+from domain.estimate import (
+    EstimateStarted,
+    EstimateSubmitted,
+    LineMoved,
+    MarginChanged,
+    NotesChanged,
+)
+from domain.money import ZERO, final_bid
+from domain.project import (
+    MetadataChanged,
+    ProjectCreated,
+    ProjectDeleted,
+    ProjectRenamed,
+    ProjectRestored,
+    StatusChanged,
+    VersionNumbered,
+)
+from eventstore.db import Reader
+from eventstore.sql import beside
+from projections.projection import Key, Projection, Seen, Table, change, of_stream
+from projections.totals import COUNTED, base_after
+
+
+class ProjectRow(msgspec.Struct, frozen=True):
+    """A project as its own stream tells it. `latest_version` is 0 before the first estimate."""
+
+    project_id: UUID
+    name: str
+    status: str
+    building_type: str | None
+    location: str | None
+    metadata: dict[str, str]
+    created_at: datetime
+    created_by: UUID
+    deleted_at: datetime | None
+    deleted_by: UUID | None
+    latest_version: int
+    latest_estimate_id: UUID | None
+    updated_at: datetime
+
+
+class EstimateRow(msgspec.Struct, frozen=True):
+    """The figures of an estimate version."""
+
+    estimate_id: UUID
+    status: str
+    currency: str
+    base_total: Decimal
+    target_margin: Decimal
+    final_bid: Decimal
+    updated_at: datetime
+
+
+class ProjectSummary(msgspec.Struct, frozen=True):
+    """A project and its latest version's figures, which are null before the first estimate."""
+
+    project_id: UUID
+    name: str
+    status: str
+    building_type: str | None
+    location: str | None
+    metadata: dict[str, str]
+    created_at: datetime
+    created_by: UUID
+    deleted_at: datetime | None
+    deleted_by: UUID | None
+    latest_version: int
+    latest_estimate_id: UUID | None
+    estimate_status: str | None
+    currency: str | None
+    base_total: Decimal | None
+    target_margin: Decimal | None
+    final_bid: Decimal | None
+    updated_at: datetime
+
+
+projects_table = Table("project_list_projects", ProjectRow, key=("project_id",))
+estimates_table = Table("project_list_estimates", EstimateRow, key=("estimate_id",))
+
+
+def project_created(row: ProjectRow | None, seen: Seen, key: Key) -> ProjectRow:
+    event: ProjectCreated = seen.event
+    return ProjectRow(
+        project_id=key[0],
+        name=event.name,
+        status=event.status,
+        building_type=event.building_type,
+        location=event.location,
+        metadata=event.metadata,
+        created_at=seen.recorded_at,
+        created_by=seen.actor,
+        deleted_at=None,
+        deleted_by=None,
+        latest_version=row.latest_version if row else 0,
+        latest_estimate_id=row.latest_estimate_id if row else None,
+        updated_at=seen.recorded_at,
+    )
+
+
+def project_renamed(row: ProjectRow | None, seen: Seen, key: Key) -> ProjectRow:
+    return replace(_known(row), name=seen.event.now, updated_at=seen.recorded_at)
+
+
+def status_changed(row: ProjectRow | None, seen: Seen, key: Key) -> ProjectRow:
+    return replace(_known(row), status=seen.event.now, updated_at=seen.recorded_at)
+
+
+def metadata_changed(row: ProjectRow | None, seen: Seen, key: Key) -> ProjectRow:
+    before = _known(row)
+    given: dict[str, Any] = seen.event.now.given()
+    merged = {**before.metadata, **given.pop("metadata", {})}
+    kept = {name: value for name, value in merged.items() if value is not None}
+    return replace(before, **given, metadata=kept, updated_at=seen.recorded_at)
+
+
+def project_deleted(row: ProjectRow | None, seen: Seen, key: Key) -> ProjectRow:
+    return replace(_known(row), deleted_at=seen.recorded_at, deleted_by=seen.actor, updated_at=seen.recorded_at)
+
+
+def project_restored(row: ProjectRow | None, seen: Seen, key: Key) -> ProjectRow:
+    return replace(_known(row), name=seen.event.name, deleted_at=None, deleted_by=None, updated_at=seen.recorded_at)
+
+
+def version_numbered(row: ProjectRow | None, seen: Seen, key: Key) -> ProjectRow:
+    event: VersionNumbered = seen.event
+    return replace(
+        _known(row), latest_version=event.version, latest_estimate_id=event.estimate_id, updated_at=seen.recorded_at
+    )
+
+
+def _known(row: ProjectRow | None) -> ProjectRow:
+    if row is None:
+        raise LookupError("the project was never created")
+    return row
+
+
+def estimate_started(row: EstimateRow | None, seen: Seen, key: Key) -> EstimateRow:
+    event: EstimateStarted = seen.event
+    return EstimateRow(
+        estimate_id=key[0],
+        status="draft",
+        currency=event.currency,
+        base_total=ZERO,
+        target_margin=event.target_margin,
+        final_bid=ZERO,
+        updated_at=seen.recorded_at,
+    )
+
+
+def total_changed(row: EstimateRow | None, seen: Seen, key: Key) -> EstimateRow:
+    before = _started(row)
+    base = base_after(before.base_total, seen)
+    bid = before.final_bid if base == before.base_total else final_bid(base, before.target_margin)
+    return replace(before, base_total=base, final_bid=bid, updated_at=seen.recorded_at)
+
+
+def margin_changed(row: EstimateRow | None, seen: Seen, key: Key) -> EstimateRow:
+    before = _started(row)
+    margin: Decimal = seen.event.now
+    bid = final_bid(before.base_total, margin)
+    return replace(before, target_margin=margin, final_bid=bid, updated_at=seen.recorded_at)
+
+
+def estimate_submitted(row: EstimateRow | None, seen: Seen, key: Key) -> EstimateRow:
+    return replace(_started(row), status="submitted", updated_at=seen.recorded_at)
+
+
+def estimate_touched(row: EstimateRow | None, seen: Seen, key: Key) -> EstimateRow:
+    return replace(_started(row), updated_at=seen.recorded_at)
+
+
+def _started(row: EstimateRow | None) -> EstimateRow:
+    if row is None:
+        raise LookupError("the estimate was never started")
+    return row
+
+
+projection = Projection(
+    name="project_list",
+    version=1,
+    sql=beside(__file__),
+    tables=(projects_table, estimates_table),
+    on={
+        ProjectCreated: (change(projects_table, of_stream, project_created),),
+        ProjectRenamed: (change(projects_table, of_stream, project_renamed),),
+        StatusChanged: (change(projects_table, of_stream, status_changed),),
+        MetadataChanged: (change(projects_table, of_stream, metadata_changed),),
+        ProjectDeleted: (change(projects_table, of_stream, project_deleted),),
+        ProjectRestored: (change(projects_table, of_stream, project_restored),),
+        VersionNumbered: (change(projects_table, of_stream, version_numbered),),
+        EstimateStarted: (change(estimates_table, of_stream, estimate_started),),
+        MarginChanged: (change(estimates_table, of_stream, margin_changed),),
+        EstimateSubmitted: (change(estimates_table, of_stream, estimate_submitted),),
+        LineMoved: (change(estimates_table, of_stream, estimate_touched),),
+        NotesChanged: (change(estimates_table, of_stream, estimate_touched),),
+        **{event: (change(estimates_table, of_stream, total_changed),) for event in COUNTED},
+    },
+    ignores=frozenset[type[Event]]((*company.company.events, *membership.membership.events)),
+)
+
+
+async def projects(
+    reader: Reader,
+    *,
+    at: int,
+    limit: int,
+    after: UUID | None = None,
+    status: str | None = None,
+    search: str | None = None,
+    include_deleted: bool = False,
+) -> list[ProjectSummary]:
+    """A page of projects in order of id, those after `after`. `search` is part of a name, in any letter case."""
+    values = {
+        "at": at,
+        "limit": limit,
+        "after": after or UUID(int=0),
+        "status": status,
+        "search": search,
+        "include_deleted": include_deleted,
+    }
+    return await reader.rows(projection.sql["projects"], values, ProjectSummary)
+
+
+async def project(reader: Reader, project_id: UUID, *, at: int) -> ProjectSummary | None:
+    """One project, deleted or not."""
+    return await reader.row(projection.sql["project"], {"at": at, "project_id": project_id}, ProjectSummary)

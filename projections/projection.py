@@ -1,0 +1,107 @@
+"""What a read model is: tables, and for each event the pure folds that change their rows."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+import msgspec
+
+from domain.decider import Event, tag_of
+from eventstore.log import Recorded
+
+R = TypeVar("R", bound=msgspec.Struct)
+P = TypeVar("P")
+Key = tuple[Any, ...]
+Seen = Recorded[Any]
+
+
+@lru_cache(maxsize=65_536)
+def identity(raw: bytes) -> UUID:
+    """The id that these 16 bytes are. A batch names the same few again and again."""
+    return UUID(bytes=raw)
+
+
+class Table(Generic[R]):
+    """A table of a read model. Its columns are the fields of `row`, and the engine's: tenant, valid_from, valid_to.
+
+    `key` names the fields that tell rows apart. In an `append_only` table a row is written once and stays: a fold
+    always starts from None there, and may not make one key twice.
+    """
+
+    __slots__ = ("append_only", "columns", "key", "name", "row")
+
+    def __init__(self, name: str, row: type[R], *, key: tuple[str, ...], append_only: bool = False) -> None:
+        self.name = name
+        self.row = row
+        self.key = key
+        self.append_only = append_only
+        self.columns: tuple[str, ...] = row.__struct_fields__
+        missing = set(key) - set(self.columns)
+        if missing:
+            raise TypeError(f"the key of {name} names no column: {sorted(missing)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """How an event changes rows of one table: which keys it touches, each with the part of the event that is about it,
+    and the fold from the row before (None: there is none) to the row after (None: there is none any more).
+    """
+
+    table: Table[Any]
+    parts: Callable[[Seen], Iterable[tuple[Key, Any]]]
+    fold: Callable[[Any, Seen, Any], Any]
+
+
+def change(
+    table: Table[R], keys: Callable[[Seen], Iterable[Key]], fold: Callable[[R | None, Seen, Key], R | None]
+) -> Change:
+    """A change whose fold needs no more than the row, the event and the key."""
+    return Change(table, lambda seen: [(key, key) for key in keys(seen)], fold)
+
+
+def changes(
+    table: Table[R], parts: Callable[[Seen], Iterable[tuple[Key, P]]], fold: Callable[[R | None, Seen, P], R | None]
+) -> Change:
+    """A change of many rows by one event: `parts` gives each key with what the event says of it."""
+    return Change(table, parts, fold)
+
+
+def of_stream(seen: Seen) -> list[Key]:
+    """The key of a table with one row per stream."""
+    return [(identity(seen.raw_stream_id),)]
+
+
+def stream_of(seen: Seen) -> UUID:
+    """The usual parking key: what went wrong with one thing says nothing about others."""
+    return identity(seen.raw_stream_id)
+
+
+@dataclass(frozen=True, eq=False)
+class Projection:
+    """A read model. Bump `version` when what is computed changes; an index added to the schema needs no bump.
+
+    `key` names what is parked together when a fold fails: changes of different keys must touch different rows. `inline`
+    models are applied in the append's own transaction, and their folds may raise Rejected.
+    """
+
+    name: str
+    version: int
+    sql: Mapping[str, bytes]
+    tables: tuple[Table[Any], ...]
+    on: Mapping[type[Event], tuple[Change, ...]]
+    ignores: frozenset[type[Event]] = frozenset()
+    key: Callable[[Seen], object] = stream_of
+    inline: bool = False
+    changes: Mapping[str, tuple[Change, ...]] = field(init=False)
+    """By event tag."""
+
+    def __post_init__(self) -> None:
+        both = set(self.on) & self.ignores
+        if both:
+            raise TypeError(f"{self.name} both handles and ignores {sorted(event.__name__ for event in both)}")
+        foreign = {each.table.name for made in self.on.values() for each in made} - {t.name for t in self.tables}
+        if foreign:
+            raise TypeError(f"{self.name} changes tables that are not its own: {sorted(foreign)}")
+        object.__setattr__(self, "changes", {tag_of(event): made for event, made in self.on.items()})

@@ -1,0 +1,30 @@
+"""Every read model, one line each."""
+
+from collections.abc import Mapping
+
+from projections import access, activity_log, estimate_detail, project_list, project_names, version_history
+from projections.projection import Projection
+
+PROJECTIONS: tuple[Projection, ...] = (
+    access.projection,
+    project_names.projection,
+    project_list.projection,
+    estimate_detail.projection,
+    version_history.projection,
+    activity_log.projection,
+)
+
+FOLLOWED: tuple[Projection, ...] = tuple(each for each in PROJECTIONS if not each.inline)
+"""Those that projector processes bring up to date."""
+INLINE: tuple[Projection, ...] = tuple(each for each in PROJECTIONS if each.inline)
+"""Those that are applied in the append's own transaction."""
+
+REJECTIONS: Mapping[str, str] = {**access.REJECTIONS, **project_names.REJECTIONS}
+"""Every code an inline model can refuse with → what it means, in a sentence."""
+
+_BY_NAME: Mapping[str, Projection] = {projection.name: projection for projection in PROJECTIONS}
+
+
+def projection_of(name: str) -> Projection:
+    """The model of this name. Raises KeyError."""
+    return _BY_NAME[name]

@@ -1,0 +1,158 @@
+"""The tables of one build: their current rows in, their new and closed versions out, in one statement each."""
+
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from psycopg import sql
+
+from eventstore.db import Connection, Reader
+from eventstore.sql import beside
+from projections.columns import BIG, PACKED, Column, Packed
+from projections.folding import Rows
+from projections.projection import Key, Projection, Table
+
+SQL = beside(str(Path(__file__).with_name("engine.py")))
+
+
+class Unwritable(Exception):
+    """A value that has no form in its column's type."""
+
+
+class Digest(msgspec.Struct, frozen=True):
+    """Stands for a table's whole history up to a position: equal digests, equal rows."""
+
+    rows: int
+    exclusive_or: int
+    total: str
+
+
+Current = tuple[Key, Any, int, str]
+"""A row that holds now: its key, itself, since which position, and where it lies in the table."""
+
+
+def _template(name: str) -> sql.SQL:
+    return sql.SQL(SQL[name].decode())
+
+
+class BuildTable:
+    """A table as it stands in one build's schema."""
+
+    def __init__(self, table: Table[Any], schema: str, types: Mapping[str, str]) -> None:
+        expected = {"tenant", *table.columns, "valid_from", "valid_to"}
+        if expected != set(types):
+            raise TypeError(
+                f"the columns of {table.name} and the fields of its row differ: {sorted(expected ^ set(types))}"
+            )
+        self.table = table
+        self._packed = [PACKED[types[name]] for name in table.columns]
+        self._types = [types[name] for name in table.columns]
+        self._key_columns = [table.columns.index(name) for name in table.key]
+        name = sql.Identifier(schema, table.name)
+        own = sql.SQL(", ").join(map(sql.Identifier, table.columns))
+        keys: dict[str, sql.Composable] = {
+            "table": name,
+            "arrays": sql.SQL(", ").join(self._placeholder(index) for index in self._key_columns),
+            "names": sql.SQL(", ").join(sql.Identifier(f"key_{column}") for column in table.key),
+            "matches": sql.SQL(" and ").join(
+                sql.SQL("t.{} = k.{}").format(sql.Identifier(column), sql.Identifier(f"key_{column}"))
+                for column in table.key
+            ),
+        }
+        every = range(len(table.columns))
+        self._current = (
+            _template("current")
+            .format(columns=sql.SQL(", ").join(sql.Identifier("t", column) for column in table.columns), **keys)
+            .as_bytes()
+        )
+        self._close = _template("close").format(table=name).as_bytes()
+        self._insert = (
+            _template("insert")
+            .format(
+                table=name,
+                columns=own,
+                values=sql.SQL(", ").join(self._value(index) for index in every),
+                arrays=sql.SQL(", ").join(self._placeholder(index) for index in every),
+            )
+            .as_bytes()
+        )
+        self._digest = _template("digest").format(table=name, columns=own).as_bytes()
+
+    def _placeholder(self, index: int) -> sql.Composed:
+        wire_type = self._packed[index].wire_type
+        return sql.SQL("{}::" + wire_type + "[]").format(sql.Placeholder(f"c{index}"))
+
+    def _value(self, index: int) -> sql.Composed:
+        cast_to = self._types[index]
+        return sql.SQL("v.{}::" + cast_to).format(sql.Identifier(self.table.columns[index]))
+
+    def _keys(self, keys: Sequence[Key]) -> dict[str, Any]:
+        packings: Iterable[tuple[int, Packed]] = ((index, self._packed[index]) for index in self._key_columns)
+        return {
+            f"c{index}": packed.column(values)
+            for (index, packed), values in zip(packings, zip(*keys, strict=True), strict=True)
+        }
+
+    async def current(self, reader: Reader, keys: Sequence[Key]) -> list[Current]:
+        """The rows that hold now, of these keys."""
+        rows = await reader.tuples(self._current, self._keys(keys))
+        at, kind = self._key_columns, self.table.row
+        return [(tuple(row[index] for index in at), kind(*row[:-2]), row[-2], row[-1]) for row in rows]
+
+    async def write(self, connection: Connection, rows: Rows) -> None:
+        """Closes and inserts what a batch made. Any error of the data's shape is raised before or by the statement."""
+        if rows.closed:
+            await connection.execute(SQL["by_place"])
+            await connection.execute(self._close, {"places": rows.closed})
+            await connection.execute(SQL["by_key"])
+        made = rows.finished()
+        if made:
+            packed = self._cells([row for row, _, _ in made])
+            packed["valid_from"] = BIG.column([since for _, since, _ in made])
+            packed["valid_to"] = BIG.column([until for _, _, until in made])
+            await connection.execute(self._insert, packed)
+
+    def _cells(self, rows: Sequence[Any]) -> dict[str, Column]:
+        cells = zip(*map(msgspec.structs.astuple, rows), strict=True)
+        try:
+            return {
+                f"c{index}": packing.column(values)
+                for index, (packing, values) in enumerate(zip(self._packed, cells, strict=True))
+            }
+        except (AttributeError, TypeError, ValueError, struct.error) as error:
+            raise Unwritable(f"{self.table.name}: {error}") from error
+
+    async def digest(self, reader: Reader, at: int) -> Digest:
+        """Of the bound company's rows, as the whole history stood at a position."""
+        return Digest(*(await reader.tuples(self._digest, {"at": at}))[0])
+
+
+class BuildTables:
+    """All tables of one build of a model."""
+
+    def __init__(self, projection: Projection, schema: str, types: Mapping[str, Mapping[str, str]]) -> None:
+        self.by_name = {table.name: BuildTable(table, schema, types[table.name]) for table in projection.tables}
+
+    async def current(self, reader: Reader, touched: Mapping[str, Sequence[Key]]) -> dict[str, list[Current]]:
+        """The rows that hold now, by table."""
+        return {name: await self.by_name[name].current(reader, keys) for name, keys in touched.items()}
+
+    async def write(self, connection: Connection, rows: Mapping[str, Rows]) -> None:
+        """What a batch made of every table. The statements travel together in the transaction's pipeline."""
+        for name, changed in rows.items():
+            await self.by_name[name].write(connection, changed)
+
+    async def digests(self, reader: Reader, at: int) -> dict[str, Digest]:
+        """By table."""
+        return {name: await table.digest(reader, at) for name, table in self.by_name.items()}
+
+
+async def load_types(connection: Connection, projection: Projection, schema: str) -> dict[str, dict[str, str]]:
+    """The types of the columns of a build's tables, by table, as PostgreSQL names them."""
+    found: dict[str, dict[str, str]] = {}
+    for table in projection.tables:
+        cursor = await connection.execute(SQL["types"], {"schema": schema, "table": table.name})
+        found[table.name] = dict(await cursor.fetchall())
+    return found

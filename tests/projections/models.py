@@ -1,0 +1,60 @@
+"""A read model of the tests' own: it counts, and fails when told to."""
+
+from uuid import UUID
+
+import msgspec
+
+from domain.decider import Event
+from domain.project import ProjectCreated, ProjectRenamed
+from domain.registry import EVENTS
+from eventstore.sql import parse
+from projections.projection import Change, Key, Projection, Seen, Table, change, of_stream
+
+SCHEMA = b"""
+-- name: schema
+create table if not exists names_seen (
+  tenant uuid not null, project_id uuid not null, name text not null, renamed smallint not null,
+  valid_from bigint not null, valid_to bigint not null, primary key (tenant, project_id, valid_to)
+) partition by range (valid_to)
+"""
+
+
+class NameSeen(msgspec.Struct, frozen=True):
+    project_id: UUID
+    name: str
+    renamed: int
+
+
+names_seen = Table("names_seen", NameSeen, key=("project_id",))
+fails_on: set[str] = set()
+"""Names whose fold raises."""
+
+
+def created(row: NameSeen | None, seen: Seen, key: Key) -> NameSeen:
+    if seen.event.name in fails_on:
+        raise ValueError(f"no {seen.event.name}")
+    return NameSeen(key[0], seen.event.name, 0)
+
+
+def renamed(row: NameSeen | None, seen: Seen, key: Key) -> NameSeen:
+    if seen.event.now in fails_on:
+        raise ValueError(f"no {seen.event.now}")
+    assert row is not None
+    renames = 40_000 if seen.event.now == "too many" else row.renamed + 1  # more than a smallint holds
+    return NameSeen(key[0], seen.event.now, renames)
+
+
+def model(version: int = 1) -> Projection:
+    """The model, as of some release."""
+    handled: dict[type[Event], tuple[Change, ...]] = {
+        ProjectCreated: (change(names_seen, of_stream, created),),
+        ProjectRenamed: (change(names_seen, of_stream, renamed),),
+    }
+    return Projection(
+        name="names_seen",
+        version=version,
+        sql=parse(SCHEMA),
+        tables=(names_seen,),
+        on=handled,
+        ignores=frozenset(EVENTS.values()) - frozenset(handled),
+    )

@@ -1,0 +1,250 @@
+"""The engine's promises: exactly once, one owner, poison parked, delivery proven, companies apart."""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from eventstore import log
+from eventstore.log import POSITION_MAX
+from projections import delivery, parking, positions
+from projections.engine import Engine, Fenced
+from projections.folding import read_one
+from projections.leases import SLICES, Leases
+from projections.parking import NotParked
+from tests.projections import models
+from tests.projections.commands import command, edit, estimate, line, member, project
+from tests.projections.conftest import Company, World
+
+
+@pytest.fixture(autouse=True)
+def nothing_fails() -> Iterator[None]:
+    models.fails_on.clear()
+    yield
+    models.fails_on.clear()
+
+
+async def _rename(company: Company, project_id: UUID, name: str) -> int:
+    receipt = await company.send("project", project_id, command("project", "rename-project", name=name))
+    return receipt.position
+
+
+async def _names(company: Company, at: int = POSITION_MAX) -> dict[UUID, tuple[str, int]]:
+    statement = (
+        b"select project_id, name, renamed from read.names_seen where valid_from <= %(at)s and valid_to > %(at)s"
+    )
+    async with company.reading() as reader:
+        return {row[0]: (row[1], row[2]) for row in await reader.tuples(statement, {"at": at})}
+
+
+async def _names_engine(world: World, **settings: Any) -> Engine:
+    return await world.engine([models.model()], **settings)
+
+
+async def test_of_two_owners_exactly_one_commits(world: World, company: Company) -> None:
+    await project(company)
+    one, other = await _names_engine(world), await _names_engine(world)
+    [target] = one.targets.values()
+    position = await one.claim(target.build, company.tenant)
+    async with world.projector.bound(company.tenant) as reader:
+        events = [read_one(stored) for stored in await log.read_log(reader)]
+    await other.advance(company.tenant)
+    with pytest.raises(Fenced):
+        await one.apply(target, company.tenant, position, events)
+    with pytest.raises(Fenced):  # the other one asks for the same again, as if its first answer had been lost
+        await other.apply(target, company.tenant, position, events)
+    async with company.reading() as reader:
+        assert await delivery.verify(reader, "names_seen") == []
+    assert len(await _names(company)) == 1
+
+
+async def test_two_owners_at_once_commit_each_batch_once(world: World, company: Company) -> None:
+    for number in range(40):
+        await project(company, f"P {number}")
+    engines = [await _names_engine(world, projection_batch_events_max=3) for _ in range(2)]
+    ends = await asyncio.gather(*(engine.advance(company.tenant) for engine in engines), return_exceptions=True)
+    assert all(end is None or isinstance(end, Fenced) for end in ends)
+    assert any(end is None for end in ends)
+    async with company.reading() as reader:
+        assert await delivery.verify(reader, "names_seen") == []
+    assert len(await _names(company)) == 40
+
+
+async def test_a_poison_event_parks_its_key_and_nothing_else(world: World, company: Company) -> None:
+    good, bad = await project(company, "good"), await project(company, "bad")
+    models.fails_on.add("poison")
+    await _rename(company, bad, "poison")
+    await _rename(company, good, "better")
+    after = await _rename(company, bad, "later")
+    engine = await _names_engine(world)
+    await engine.advance(company.tenant)
+    assert await _names(company) == {good: ("better", 1), bad: ("bad", 0)}
+    async with company.reading() as reader:
+        [parked] = await parking.waiting(reader)
+        assert (parked.key, parked.events, parked.first_position, parked.type) == (str(bad), 2, 3, "project.renamed")
+        assert parked.error == "ValueError: no poison"
+        assert await positions.position_of(reader, "project_list") == 0
+        assert await delivery.verify(reader, "names_seen") == []
+    await _rename(company, bad, "last")
+    await engine.advance(company.tenant)
+    again = await parking.replay(engine, company.tenant, "names_seen", str(bad))
+    assert (again.handled, again.waiting, again.error) == (0, 3, "ValueError: no poison")
+    models.fails_on.clear()
+    healed = await parking.replay(engine, company.tenant, "names_seen", str(bad))
+    assert (healed.handled, healed.waiting) == (3, 0)
+    assert (await _names(company))[bad] == ("last", 3)
+    assert (await _names(company, at=3))[bad] == ("poison", 1)
+    assert (await _names(company, at=after))[bad] == ("later", 2)
+    async with company.reading() as reader:
+        assert await parking.waiting(reader) == []
+        assert await delivery.verify(reader, "names_seen") == []
+    with pytest.raises(NotParked):
+        await parking.replay(engine, company.tenant, "names_seen", str(bad))
+
+
+async def test_a_skipped_event_is_left_out_and_remembered(world: World, company: Company) -> None:
+    bad = await project(company, "bad")
+    models.fails_on.add("poison")
+    await _rename(company, bad, "poison")
+    await _rename(company, bad, "later")
+    engine = await _names_engine(world)
+    await engine.advance(company.tenant)
+    actor = uuid4()
+    done = await parking.skip(engine, company.tenant, "names_seen", str(bad), "entered by mistake", actor)
+    assert (done.handled, done.waiting) == (1, 0)
+    assert await _names(company) == {bad: ("later", 1)}
+    async with company.reading() as reader:
+        [skipped] = await parking.skipped(reader)
+        assert (skipped.position, skipped.reason, skipped.skipped_by) == (2, "entered by mistake", actor)
+        assert await delivery.verify(reader, "names_seen") == []
+
+
+async def test_a_value_the_database_refuses_is_found_by_halving(world: World, company: Company) -> None:
+    ids = [await project(company, f"P {number}") for number in range(9)]
+    await _rename(company, ids[4], "too many")
+    for number, project_id in enumerate(ids):
+        await _rename(company, project_id, f"Q {number}")
+    engine = await _names_engine(world)
+    await engine.advance(company.tenant)
+    names = await _names(company)
+    assert names.pop(ids[4]) == ("P 4", 0)
+    assert names == {project_id: (f"Q {n}", 1) for n, project_id in enumerate(ids) if n != 4}
+    async with company.reading() as reader:
+        [parked] = await parking.waiting(reader)
+    assert (parked.key, parked.events, parked.first_position) == (str(ids[4]), 2, 10)
+    assert "smallint" in parked.error or "Unwritable" in parked.error
+    again = await parking.replay(engine, company.tenant, "names_seen", str(ids[4]))
+    assert (again.handled, again.waiting) == (0, 1) or again.error is not None
+    done = await parking.skip(engine, company.tenant, "names_seen", str(ids[4]), "no such number", UUID(int=1))
+    assert done.handled == 1
+    assert (await _names(company))[ids[4]] == ("Q 4", 1)
+
+
+async def test_an_unreadable_event_is_parked(world: World, company: Company) -> None:
+    project_id = await project(company, "readable")
+    unknown = log.NewEvent(project_id, 2, "project.renamed", 9, uuid4(), b'{"type":"project.renamed"}')
+    unit = log.Unit(uuid4(), b"request1", UUID(int=7), b"{}", [log.Check(project_id, 1, 1)], [unknown], [b"s" * 16])
+    async with world.writer.connection() as connection:
+        await log.append(connection, company.tenant, [unit])
+    await (await _names_engine(world)).advance(company.tenant)
+    async with company.reading() as reader:
+        [parked] = await parking.waiting(reader)
+    assert parked.key == str(project_id)
+    assert "not known to this release" in parked.error
+
+
+async def test_the_delivery_proof_names_the_range(world: World, company: Company) -> None:
+    for number in range(3):
+        await project(company, f"P {number}")
+    await (await _names_engine(world)).advance(company.tenant)
+    async with world.projector.bound(company.tenant) as reader:
+        await reader.connection.execute("update cairn.deliveries set handled_xor = handled_xor # 1")
+    async with company.reading() as reader:
+        [fault] = await delivery.verify(reader, "names_seen")
+    assert (fault.first_position, fault.last_position, fault.in_log, fault.delivered) == (1, 3, 3, 3)
+    async with world.projector.bound(company.tenant) as reader:
+        await reader.connection.execute("delete from cairn.deliveries")
+    async with company.reading() as reader:
+        [fault] = await delivery.verify(reader, "names_seen")
+    assert (fault.in_log, fault.delivered) == (3, 0)
+
+
+async def test_a_reader_sees_nothing_of_another_company(world: World, company: Company) -> None:
+    other = world.company()
+    estimate_id = await estimate(other, await project(other))
+    await edit(other, estimate_id, "add-line", **line(1))
+    await edit(other, estimate_id, "add-line", **line(2))
+    await member(other, "ada@northern.example", "owner")
+    await (await world.engine()).advance(other.tenant)
+    tables = (
+        "select format('%I.%I', n.nspname, c.relname), c.relrowsecurity and c.relforcerowsecurity from pg_class c "
+        "join pg_namespace n on n.oid = c.relnamespace join cairn.builds b on b.schema_name = n.nspname "
+        "where c.relkind in ('r', 'p')"
+    )
+    async with world.projector.connection() as connection:
+        found = await (await connection.execute(tables)).fetchall()
+    assert len(found) > 20
+    assert all(row[1] for row in found)
+    parents = [row[0] for row in found if not row[0].endswith(("_now", "_past"))]
+    visible = []
+    for name in parents:
+        count = f"select count(*) from {name}".encode()
+        async with company.reading() as reader:
+            visible.append((await reader.tuples(count, {}))[0][0])
+        async with other.reading() as reader:
+            assert (await reader.tuples(count, {}))[0][0] >= 0
+        async with world.reader.connection() as connection:
+            assert await (await connection.execute(count)).fetchone() == (0,)
+    assert visible == [0] * len(parents)
+
+
+async def test_leases_are_shared_evenly_and_taken_over(world: World) -> None:
+    scopes = ["a/1", "b/1"]
+    first, second, third = (Leases(world.projector, uuid4(), scopes, 0.5) for _ in range(3))
+    assert len(await first.renew()) == SLICES * 2
+    assert len(await second.renew()) == 0
+    assert len(await first.renew()) == SLICES
+    assert len(await second.renew()) == SLICES
+    held = {name: await each.renew() for name, each in (("first", first), ("second", second))}
+    assert not held["first"] & held["second"]
+    await first.release()
+    assert len(await second.renew()) == SLICES * 2
+    tenant = uuid4()
+    assert second.holds("a/1", tenant)
+    deadline = asyncio.get_running_loop().time() + 5
+    while len(await third.renew()) < SLICES * 2:  # the second never renews again: as good as killed
+        assert asyncio.get_running_loop().time() < deadline
+        await asyncio.sleep(0.05)
+    assert not second.holds("a/1", tenant)
+
+
+async def test_rows_and_checkpoint_are_one_transaction(
+    world: World, company: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await project(company)
+    engine = await _names_engine(world)
+    [target] = engine.targets.values()
+    position = await engine.claim(target.build, company.tenant)
+    async with world.projector.bound(company.tenant) as reader:
+        events = [read_one(stored) for stored in await log.read_log(reader)]
+
+    async def broken(*_: object) -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr(engine, "_record", broken)  # the process dies between rows and checkpoint
+    with pytest.raises(ConnectionError):
+        await engine.apply(target, company.tenant, position, events)
+    assert await _names(company) == {}
+    await (await _names_engine(world)).advance(company.tenant)
+    assert len(await _names(company)) == 1
+
+
+async def test_unchanged_rows_write_nothing(world: World, company: Company) -> None:
+    project_id = await project(company, "P")
+    await company.send("project", project_id, command("project", "change-status", status="lost"))
+    await (await _names_engine(world)).advance(company.tenant)
+    async with company.reading() as reader:
+        versions = await reader.tuples(b"select valid_from, valid_to from read.names_seen", {})
+    assert versions == [(1, 2**63 - 1)]

@@ -1,0 +1,170 @@
+"""Whatever happened, and however it was cut into batches: the same rows; and the past is what a replay says it was."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from domain.decider import Command, Ref
+from domain.estimate import Estimate
+from domain.lines import in_order
+from domain.money import final_bid
+from domain.project import Project
+from domain.registry import BY_CATEGORY
+from eventstore import log
+from eventstore.db import Reader
+from projections import builds, delivery, estimate_detail, project_list, project_names
+from projections.engine import Engine, Target
+from projections.registry import PROJECTIONS
+from tests.projections.commands import command, line
+from tests.projections.conftest import Company, World
+from tests.strategies import ESTIMATE_IDS, LINE_IDS, PROJECT_IDS, scripts
+
+Script = Sequence[tuple[Ref, Command]]
+MODELS = [projection.name for projection in PROJECTIONS]
+CATEGORIES = ("project", "estimate", "membership", "company")
+
+
+def opening() -> list[tuple[Ref, Command]]:
+    """Gives random commands something to meet: projects, estimates, lines and an owner."""
+    owner = command("membership", "add-member", name="Ada", email="ada@northern.example", role="owner")
+    created = [
+        (Ref("project", each), command("project", "create-project", name=f"P {number}"))
+        for number, each in enumerate(PROJECT_IDS)
+    ]
+    body = {"project_id": str(PROJECT_IDS[0]), "currency": "USD", "target_margin": "0.1"}
+    started = [(Ref("estimate", each), command("estimate", "start-estimate", **body)) for each in ESTIMATE_IDS[:2]]
+    lines = [
+        (Ref("estimate", ESTIMATE_IDS[0]), command("estimate", "add-line", **line(1, line_id=str(each))))
+        for each in LINE_IDS[:3]
+    ]
+    return [(Ref("membership", UUID(int=99)), owner), *created, *started, *lines]
+
+
+class Bench:
+    """Two further builds of every model, for companies to be replayed into."""
+
+    def __init__(self, world: World, engine: Engine, whole: list[Target], part: list[Target]) -> None:
+        self.world = world
+        self.engine = engine
+        self.whole = whole
+        self.part = part
+
+    async def live(self) -> list[Target]:
+        """The builds that queries see, of every model."""
+        async with self.world.projector.connection() as connection:
+            found = await builds.builds_of(connection, MODELS)
+            return [await self.engine.target(connection, build) for build in found if build.state == "live"]
+
+    async def digests(self, targets: Sequence[Target], tenant: UUID, at: int) -> dict[str, Any]:
+        """Of every table."""
+        found: dict[str, Any] = {}
+        async with self.world.projector.bound(tenant) as reader:
+            for target in targets:
+                found |= await target.tables.digests(reader, at)
+        return found
+
+
+@pytest.fixture
+async def bench(world: World) -> Bench:
+    """Builds beside the live ones."""
+    engine = await world.engine()
+    made: list[list[Target]] = []
+    for _ in range(2):
+        async with world.projector.connection() as connection:
+            row = []
+            for projection in PROJECTIONS:
+                async with connection.transaction():
+                    build = await builds.create(connection, projection, "scratch")
+                row.append(await engine.target(connection, build))
+            made.append(row)
+    return Bench(world, engine, made[0], made[1])
+
+
+@settings(
+    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+@given(script=scripts(*CATEGORIES, longest=30), cuts=st.lists(st.integers(1, 9), min_size=1), part=st.integers(0, 100))
+async def test_batches_do_not_matter_and_the_past_is_what_a_replay_says(
+    bench: Bench, script: Script, cuts: list[int], part: int
+) -> None:
+    company = bench.world.company()
+    reached = await company.run([*opening(), *script])
+    at = 1 + part * (reached - 1) // 100
+    engine = await bench.world.engine(projection_batch_events_max=cuts[0])
+    for cut in cuts:  # ends of batches elsewhere, and everything asked for twice
+        await engine.advance(company.tenant, to=min(reached, cut * 3))
+    await engine.advance(company.tenant)
+    await bench.engine.advance(company.tenant, targets=bench.whole)
+    await bench.engine.advance(company.tenant, targets=bench.part, to=at)
+    live = await bench.live()
+    assert await bench.digests(live, company.tenant, reached) == await bench.digests(
+        bench.whole, company.tenant, reached
+    )
+    assert await bench.digests(live, company.tenant, at) == await bench.digests(bench.part, company.tenant, at)
+    await _tells_what_the_domain_says(company, at)
+    await _tells_what_the_domain_says(company, reached)
+    async with company.reading() as reader:
+        assert [await delivery.verify(reader, each.name) for each in PROJECTIONS if not each.inline] == [[]] * 4
+
+
+async def _states(reader: Reader, at: int) -> dict[Ref, Any]:
+    """Every stream's state at a position, by the domain's own fold."""
+    states: dict[Ref, Any] = {}
+    for stored in await log.read_log(reader, to=at, limit=1_000):
+        seen = stored.decoded()
+        ref = Ref(seen.category, seen.stream_id)
+        decider = BY_CATEGORY[ref.category]
+        states[ref] = decider.evolve(states.get(ref, decider.initial), seen.event)
+    return states
+
+
+async def _tells_what_the_domain_says(company: Company, at: int) -> None:
+    async with company.reading() as reader:
+        states = await _states(reader, at)
+        for ref, state in states.items():
+            if isinstance(state, Estimate):
+                await _same_estimate(reader, ref.id, state, at)
+            if isinstance(state, Project):
+                await _same_project(reader, ref.id, state, at)
+
+
+async def _same_estimate(reader: Reader, estimate_id: UUID, state: Estimate, at: int) -> None:
+    header = await estimate_detail.estimate(reader, estimate_id, at=at)
+    assert header is not None
+    totals = state.totals
+    assert (header.base_total, header.allowance_total, header.alternate_total) == (
+        totals.base,
+        totals.allowance,
+        totals.alternate,
+    )
+    assert (header.version, header.title, header.notes) == (state.version, state.title, state.notes)
+    assert header.final_bid == final_bid(totals.base, state.target_margin)
+    assert (header.status == "submitted", header.line_count) == (state.submitted, len(state.lines))
+    lines = await estimate_detail.lines_of(reader, estimate_id, at=at, limit=1_000)
+    shown = [(each.line_id, each.extension, each.note, each.ordinal, tuple(each.wbs_path)) for each in lines]
+    expected = in_order(state.lines.values())
+    assert shown == [(each.line_id, each.extension, each.note, each.ordinal, each.wbs_path) for each in expected]
+
+
+async def _same_project(reader: Reader, project_id: UUID, state: Project, at: int) -> None:
+    found = await project_list.project(reader, project_id, at=at)
+    assert found is not None
+    assert (found.name, found.status, found.metadata) == (state.name, state.status, state.metadata)
+    assert (found.deleted_at is not None, found.latest_version) == (state.deleted, state.versions)
+    holder = await project_names.holder(reader, state.name, at=at)
+    assert (holder == project_id) == (not state.deleted)
+
+
+async def test_two_events_on_one_row_in_a_batch_leave_both_versions(world: World, company: Company) -> None:
+    script = opening()
+    await company.run(script)
+    await (await world.engine()).advance(company.tenant)
+    async with company.reading() as reader:
+        found = [await estimate_detail.estimate(reader, ESTIMATE_IDS[0], at=at) for at in range(1, 12)][:-1]
+    totals = [header.base_total for header in found if header is not None]
+    assert totals == [Decimal(0), Decimal(0), Decimal(0), Decimal("15"), Decimal("30"), Decimal("45")]
