@@ -16,6 +16,7 @@ S = TypeVar("S", bound=State)
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Union[tuple(EVENTS.values())])  # noqa: UP007  computed union
 _TAGS: Mapping[type[Event], str] = {event: tag for tag, event in EVENTS.items()}
+_FINGERPRINTS: dict[tuple[str, int, type[State]], bytes] = {}
 
 
 class Undecodable(Exception):
@@ -66,8 +67,12 @@ def decode_state(kind: type[S], body: bytes) -> S:
 
 def fingerprint(decider: Decider[Any, Any, Any]) -> bytes:
     """Changes when a stored state may not mean the same any more: other fields, or another snapshot version."""
-    text = f"{decider.category}/{decider.snapshot_version}/{_shape(type(decider.initial), set())}"
-    return hashlib.sha256(text.encode()).digest()[:16]
+    of = (decider.category, decider.snapshot_version, type(decider.initial))
+    found = _FINGERPRINTS.get(of)
+    if found is None:
+        text = f"{decider.category}/{decider.snapshot_version}/{_shape(type(decider.initial), set())}"
+        found = _FINGERPRINTS[of] = hashlib.sha256(text.encode()).digest()[:16]
+    return found
 
 
 def _shape(kind: Any, seen: set[Any]) -> str:

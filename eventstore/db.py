@@ -18,6 +18,12 @@ Connection = AsyncConnection[tuple[Any, ...]]
 
 SQL = sql.beside(__file__)
 
+# The driver's errors, under names for those above this package: the driver itself is its own affair.
+DriverError = psycopg.Error
+NotMigrated = (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName)
+TookTooLong = psycopg.errors.QueryCanceled
+Disconnected = (psycopg.OperationalError, psycopg.InterfaceError)
+
 
 class Unavailable(Exception):
     """The system can't take this now, and nothing was changed that it was not told of. Trying again may help."""

@@ -1,0 +1,127 @@
+"""`python -m workers projector` or `relay`: one worker in a process of its own; signals, supervision, exit codes.
+
+`python -m workers republish <company> <after> <to>` has a range of events published once more.
+"""
+
+import asyncio
+import gc
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from typing import Final
+from uuid import UUID
+
+import uvloop
+from prometheus_client import start_http_server
+
+from eventstore import settings as environment
+from eventstore import telemetry, traces
+from eventstore.db import Database, Unsafe, role_url
+from eventstore.settings import SettingsError, StoreSettings
+from eventstore.wire import Broker
+from projections.settings import EngineSettings
+from workers import outbound
+from workers.projector import Projector
+from workers.relay import Relay
+from workers.settings import WorkerSettings
+from workers.worker import Worker
+
+NAMES: Final = ("projector", "relay")
+EXIT_UNSAFE: Final = 77  # as sysexits: permission
+EXIT_SETTINGS: Final = 78  # as sysexits: configuration
+EXIT_USAGE: Final = 64
+OF_THE_API: Final = ("CAIRN_API_", "CAIRN_OPERATOR_")
+"""Settings of another package, which a shared environment may hold."""
+
+RELAY_CONNECTIONS: Final = 4
+
+
+def build(name: str, store: StoreSettings, engine: EngineSettings, workers: WorkerSettings) -> Worker:
+    """The worker of this name. Raises SettingsError when it could not run."""
+    if store.database_url is None:
+        raise SettingsError("CAIRN_DATABASE_URL is not set: a worker of its own needs to be told where PostgreSQL is")
+    if store.nats_url is None:
+        raise SettingsError("CAIRN_NATS_URL is not set: a worker of its own needs to be told where NATS is")
+    broker = Broker(store.nats_url, name=name)
+    if name == "projector":
+        database = _database(store, name, engine.projector_connections_max + 1)
+        return Projector(database, broker, engine, workers)
+    return Relay(_database(store, name, RELAY_CONNECTIONS), broker, workers)
+
+
+def _database(store: StoreSettings, name: str, connections: int) -> Database:
+    conninfo = role_url(store.database_url or "", "cairn_projector", store.database_role_password)
+    return Database(conninfo, name=name, connections_max=connections)
+
+
+def run(name: str, store: StoreSettings, engine: EngineSettings, workers: WorkerSettings) -> int:
+    """Runs a worker until SIGTERM or SIGINT; the exit code of the process. 0 means that it ended in order."""
+    telemetry.configure(store.log_format, store.log_level)
+    traces.configure(os.environ, f"cairn-{name}")
+    try:
+        return uvloop.run(_until_signalled(build(name, store, engine, workers)))
+    except SettingsError as error:
+        print(error, file=sys.stderr)  # noqa: T201  # the operator reads it before there is a log
+        return EXIT_SETTINGS
+
+
+async def _until_signalled(worker: Worker) -> int:
+    gc.freeze()  # what was imported stays; looking through it again and again took time from every batch
+    gc.set_threshold(50_000, 20, 100)
+    signalled = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, signalled.set)
+    metrics = None
+    if worker.settings.worker_metrics_port:
+        metrics, _ = start_http_server(worker.settings.worker_metrics_port, addr="127.0.0.1")
+    await worker.start()
+    waits = [asyncio.ensure_future(signalled.wait()), asyncio.ensure_future(worker.ended())]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    await worker.stop()
+    waits[0].cancel()
+    if metrics is not None:
+        metrics.shutdown()
+    if worker.failed is not None:
+        print(worker.failed, file=sys.stderr)  # noqa: T201  # the operator must see why
+    return EXIT_UNSAFE if isinstance(worker.failed, Unsafe) else 0
+
+
+async def _republish(store: StoreSettings, tenant: UUID, after: int, to: int) -> None:
+    database = _database(store, "republish", 1)
+    await database.open()
+    try:
+        await outbound.ask_again(database, tenant, after, to)
+    finally:
+        await database.close()
+
+
+def main(arguments: list[str], environ: Mapping[str, str]) -> int:
+    """The command line."""
+    own = {name: value for name, value in environ.items() if not name.startswith(OF_THE_API)}
+    try:
+        store, engine, workers = _settings(own)
+    except SettingsError as error:
+        print(error, file=sys.stderr)  # noqa: T201  # the operator reads it before there is a log
+        return EXIT_SETTINGS
+    match arguments:
+        case [name] if name in NAMES:
+            return run(name, store, engine, workers)
+        case ["republish", tenant, after, to] if int(after) < int(to):
+            uvloop.run(_republish(store, UUID(tenant), int(after), int(to)))
+            return 0
+    print("usage: python -m workers projector | relay | republish COMPANY AFTER TO", file=sys.stderr)  # noqa: T201  # help
+    return EXIT_USAGE
+
+
+def _settings(environ: Mapping[str, str]) -> tuple[StoreSettings, EngineSettings, WorkerSettings]:
+    store, engine, workers = environment.read(StoreSettings, EngineSettings, WorkerSettings, environ=environ)
+    assert isinstance(store, StoreSettings)
+    assert isinstance(engine, EngineSettings)
+    assert isinstance(workers, WorkerSettings)
+    return store, engine, workers
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], os.environ))
