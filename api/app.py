@@ -1,0 +1,214 @@
+"""The composition root of the HTTP side: pools, store, broker, routes."""
+
+import functools
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Final
+from uuid import UUID
+
+from litestar import Litestar, Request, Response, Router
+from litestar.handlers import HTTPRouteHandler
+from litestar.types import Receive, Scope, Send
+
+from api import commands, health, live, openapi, problems, schemas
+from api.commands import CommandSide
+from api.gate import Gate
+from api.health import Figures, Health, Lag
+from api.identity import Identities
+from api.live import LiveSide
+from api.queries import company, estimate, log, project
+from api.settings import ApiSettings
+from api.views import NotModified, QuerySide
+from api.waiting import CatchUp, LogFollowers
+from domain.decider import Event
+from eventstore.appender import Inline
+from eventstore.db import Connection, Database, role_url
+from eventstore.log import Recorded
+from eventstore.settings import StoreSettings
+from eventstore.transact import Store
+from eventstore.wire import Broker, Hints
+from projections.inline import InlineModels
+from projections.registry import INLINE
+
+SIDES: Final = frozenset({"commands", "queries"})
+QUERIES: Final = (project, estimate, company, log)
+"""One line per module of queries; each names its routes that answer in pages, and those that answer one thing."""
+ACCESS: Final = "access"
+
+
+class Noticed:
+    """Inline models, and the notice of who may do what having changed: tokens must be asked for again then."""
+
+    def __init__(self, models: Inline, changed: Callable[[UUID], None]) -> None:
+        self.types = models.types
+        self._models = models
+        self._changed = changed
+
+    async def apply(self, connection: Connection, tenant: UUID, events: Sequence[Recorded[Event]]) -> None:
+        """Applies the events, in the append's own transaction."""
+        await self._models.apply(connection, tenant, events)
+        if any(event.category == "membership" for event in events):
+            self._changed(tenant)
+
+
+class Api:
+    """The application: ASGI, with a lifespan that opens and closes what it uses."""
+
+    def __init__(self, store: StoreSettings, settings: ApiSettings, sides: frozenset[str]) -> None:
+        if not sides or sides - SIDES:
+            raise ValueError(f"a process serves commands, queries or both, not {sorted(sides)}")
+        assert store.database_url is not None  # whoever starts Cairn without one has started a server and knows its URL
+        self._store_settings = store
+        self._settings = settings
+        self._sides = sides
+        self._membership_changes: set[UUID] = set()
+        self.stopping = False
+        self.lag = Lag()
+        self.followers = LogFollowers()
+        self.broker = None if store.nats_url is None else Broker(store.nats_url, name="api")
+        self.hints = None if self.broker is None else Hints(self.broker)
+        self.primary = self._reader_pool("identity", store.database_url, connections_max=2)
+        self.reader = self._reader_pool(
+            "reader",
+            settings.api_query_database_url or store.database_url,
+            connections_max=settings.api_reader_connections_max,
+        )
+        self.identities = Identities(self.primary, settings)
+        self.catch_up = CatchUp(self.reader, settings)
+        self.live = LiveSide(self.reader, self.identities, self.followers, settings)
+        self.store = self._store() if "commands" in sides else None
+        self.health = Health(self._databases(), self.broker, self._figures(), settings, health.newest_migration())
+        self.litestar = self._litestar()
+        self._gate = Gate(self.litestar, settings)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._gate(scope, receive, send)
+
+    def stop(self) -> None:
+        """Says that the end is near: streams end, readiness turns red, requests under way go on."""
+        self.stopping = True
+        self.live.stop()
+
+    @functools.cached_property
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document."""
+        return openapi.document(self.litestar)
+
+    def _reader_pool(self, name: str, url: str, *, connections_max: int) -> Database:
+        return Database(
+            role_url(url, "cairn_reader", self._store_settings.database_role_password),
+            name=name,
+            connections_max=connections_max,
+            read_only=True,
+            statement_seconds_max=self._settings.api_query_seconds_max,
+        )
+
+    def _store(self) -> Store:
+        settings = self._store_settings
+        assert settings.database_url is not None
+        writer = Database(
+            role_url(settings.database_url, "cairn_writer", settings.database_role_password),
+            name="writer",
+            connections_max=settings.writer_connections_max,
+            statement_seconds_max=self._settings.api_command_seconds_max,
+        )
+        inline = Noticed(InlineModels(INLINE), self._membership_changes.add)
+        return Store(writer, settings, inline=inline, committed=self._committed)
+
+    def _figures(self) -> Figures:
+        return Figures(self._databases(), self.lag, lambda: self._gate.under_way)
+
+    def _databases(self) -> list[Database]:
+        used = [self.primary] if self.store is None else [self.primary, self.store.writer]
+        return [*used, self.reader] if "queries" in self._sides else used
+
+    def _committed(self, tenant: UUID, position: int) -> None:
+        """After a commit of this process: who waits here is told at once, the others by a hint."""
+        if tenant in self._membership_changes:
+            self._membership_changes.discard(tenant)
+            self.identities.forget(tenant)
+            if self.hints is not None:
+                self.hints.view_moved(tenant, ACCESS, position)
+        self._log_moved(tenant, position)
+        if self.hints is not None:
+            self.hints.log_moved(tenant, position)
+
+    def _log_moved(self, tenant: UUID, position: int) -> None:
+        self.lag.log_moved(tenant, position)
+        self.catch_up.log_moved(tenant, position)
+        self.followers.moved(tenant, position)
+
+    def _view_moved(self, tenant: UUID, model: str, position: int) -> None:
+        if model == ACCESS:
+            self.identities.forget(tenant)
+            return
+        self.lag.view_moved(tenant, model, position)
+        self.catch_up.moved(tenant, model, position)
+
+    @asynccontextmanager
+    async def _lifespan(self, _: Litestar) -> AsyncGenerator[None, None]:
+        async with AsyncExitStack() as opened:
+            for database in (self.primary, self.reader):
+                await database.open()
+                opened.push_async_callback(database.close)
+                await database.refuse_if_unsafe()
+            opened.push_async_callback(self.catch_up.close)
+            if self.broker is not None and self.hints is not None:
+                await self.broker.open()
+                opened.push_async_callback(self.broker.close)
+                await self.hints.follow_log(self._log_moved)
+                await self.hints.follow_views(self._view_moved)
+            if self.store is not None:
+                await self.store.open()
+                opened.push_async_callback(self.store.close)
+            yield
+
+    def _litestar(self) -> Litestar:
+        return Litestar(
+            [
+                *self._routers(),
+                *health.routes(self.health, lambda: self.stopping),
+                *schemas.routes(lambda: self.openapi),
+            ],
+            lifespan=[self._lifespan],
+            exception_handlers={Exception: problems.answer, NotModified: _not_modified},
+            openapi_config=openapi.CONFIG,
+            logging_config=None,
+            request_max_body_size=None,
+            debug=False,
+        )
+
+    def _routers(self) -> list[Router]:
+        routers = []
+        if self.store is not None:
+            side = CommandSide(self.store, self.identities, self._settings)
+            routers.append(Router("/", route_handlers=commands.routes(side)))
+        if "queries" in self._sides:
+            routers += self._query_routers()
+        return routers
+
+    def _query_routers(self) -> list[Router]:
+        side = QuerySide(
+            self.reader,
+            self.identities,
+            self.catch_up,
+            self._settings,
+            replica=self._settings.api_query_database_url is not None,
+        )
+        single: list[HTTPRouteHandler] = [handler for module in QUERIES for handler in module.SINGLE]
+        paged: list[HTTPRouteHandler] = [handler for module in QUERIES for handler in module.PAGED]
+        of_one, of_page = side.dependencies()
+        return [
+            Router("/", route_handlers=single, dependencies={"view": of_one}),
+            Router("/", route_handlers=paged, dependencies={"paged": of_page}),
+            Router("/", route_handlers=[live.route(self.live)]),
+        ]
+
+
+def _not_modified(_: Request[Any, Any, Any], error: NotModified) -> Response[None]:
+    return Response(None, status_code=304, headers=error.headers)
+
+
+def create_app(store: StoreSettings, settings: ApiSettings, serve: frozenset[str] = SIDES) -> Api:
+    """The application that serves commands, queries or both."""
+    return Api(store, settings, serve)

@@ -1,0 +1,274 @@
+"""What every query sees: one read-only transaction of its company, at one position, and the headers it owes."""
+
+import hashlib
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Annotated, Any, Generic, NamedTuple, TypeVar
+from uuid import UUID
+
+import msgspec
+from litestar import Request, Response
+from litestar.di import Provide
+from litestar.params import HeaderParameter, QueryParameter
+
+from api import cursors, positions
+from api.cursors import Cursor
+from api.identity import EVERYBODY, Identities
+from api.positions import Token
+from api.problems import Problem
+from api.settings import ApiSettings
+from api.waiting import CatchUp
+from eventstore import log
+from eventstore.db import Database, Reader
+from eventstore.log import POSITION_MAX, Head
+from projections import positions as models
+from projections.registry import PROJECTIONS
+
+T = TypeVar("T")
+K = TypeVar("K")
+AnyRequest = Request[Any, Any, Any]
+
+At = Annotated[
+    str | None,
+    QueryParameter(
+        description="The past: a position, a token, or an RFC 3339 instant. The answer names its position.",
+        required=False,
+    ),
+]
+After = Annotated[
+    str | None,
+    HeaderParameter(
+        name="Cairn-After",
+        description="A token from a receipt (header Cairn-Token): waits until the answer is at least as new.",
+        required=False,
+    ),
+]
+CursorText = Annotated[
+    str | None,
+    QueryParameter(
+        description="`next` of the page before. Later pages are true at the first one's position.", required=False
+    ),
+]
+Limit = Annotated[int | None, QueryParameter(ge=1, description="Rows of a page, at most.", required=False)]
+
+_VERSIONS = {projection.name: projection.version for projection in PROJECTIONS}
+
+
+class NotModified(Exception):
+    """The caller's copy is still good: 304."""
+
+    def __init__(self, headers: dict[str, str]) -> None:
+        super().__init__("not modified")
+        self.headers = headers
+
+
+class Snapshot(NamedTuple):
+    """A transaction, what its model has reached, and the position asked for if it was the past."""
+
+    reader: Reader
+    head: Head
+    reached: int
+    pinned: int | None
+    query: bytes
+    cursor: Cursor | None
+
+    @property
+    def position(self) -> int:
+        """What the answer is true at."""
+        return self.reached if self.pinned is None else self.pinned
+
+
+class _Asked(NamedTuple):
+    """How a caller said what he wants to see, word for word."""
+
+    at: str | None
+    cairn_after: str | None
+    cursor: str | None = None
+
+    def past(self, cursor: Cursor | None) -> Token | datetime | None:
+        """The moment asked for; a later page stays at the first one's unless it asks otherwise. None: now."""
+        if self.at is not None:
+            return positions.at(self.at)
+        return None if cursor is None else Token(cursor.epoch, cursor.position)
+
+    def newer(self) -> Token | None:
+        """What the answer must be at least as new as."""
+        return None if self.cairn_after is None else positions.token(self.cairn_after, "Cairn-After")
+
+
+class _PageAsked(NamedTuple):
+    query: bytes
+    cursor: Cursor | None
+    limit: int
+
+
+class View:
+    """A query's transaction. Queries take `reader` and `at`; the answer is true at `position` of `epoch`."""
+
+    __slots__ = ("at", "epoch", "etag", "head", "position", "reader")
+
+    def __init__(self, snapshot: Snapshot, etag: str) -> None:
+        self.reader = snapshot.reader
+        self.head = snapshot.head
+        self.epoch = snapshot.head.epoch
+        self.position = snapshot.position
+        self.at = POSITION_MAX if snapshot.pinned is None else snapshot.pinned
+        self.etag = etag
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What every answer says of itself."""
+        return {
+            "Cairn-Position": str(self.position),
+            "Cairn-Epoch": str(self.epoch),
+            "Cairn-Token": f"{self.epoch}.{self.position}",
+            "ETag": self.etag,
+            "Cache-Control": "private, no-cache",
+            "Vary": "Authorization, Cairn-Company",
+        }
+
+    def answer(self, content: T) -> Response[T]:
+        """The content, with its headers."""
+        return Response(content, headers=self.headers)
+
+
+class Page(msgspec.Struct, Generic[T], frozen=True):
+    """Some rows, in order. `next` is the cursor of the page after it; null at the end."""
+
+    items: list[T]
+    next: str | None
+    position: int
+
+
+class PagedView(View):
+    """A view that answers one page of at most `limit` rows. Ask a query for `limit + 1`, to learn if there are more."""
+
+    __slots__ = ("_page", "limit")
+
+    def __init__(self, snapshot: Snapshot, etag: str, page: _PageAsked) -> None:
+        super().__init__(snapshot, etag)
+        self._page = page
+        self.limit = page.limit
+
+    def after(self, kind: type[K]) -> K | None:
+        """The key of the last row before this page; None on the first."""
+        return None if self._page.cursor is None else cursors.key(self._page.cursor, kind)
+
+    def page(self, rows: Sequence[T], key: Callable[[T], object]) -> Response[Page[T]]:
+        """The answer: of the rows found, those that belong on this page."""
+        more = len(rows) > self.limit
+        kept = list(rows[: self.limit])
+        last = cursors.written(self._page.query, self.epoch, self.position, key(kept[-1])) if more else None
+        return self.answer(Page(kept, last, self.position))
+
+
+class QuerySide:
+    """What the query routes share: the connections they read with, and who may."""
+
+    def __init__(
+        self, database: Database, identities: Identities, catch_up: CatchUp, settings: ApiSettings, *, replica: bool
+    ) -> None:
+        self.database = database
+        self.identities = identities
+        self.catch_up = catch_up
+        self.settings = settings
+        self.replica = replica
+
+    def dependencies(self) -> tuple[Provide, Provide]:
+        """How a route gets its view: of one thing, of a page. Functions: Litestar copies what a method is bound to."""
+
+        async def view(request: AnyRequest, at: At = None, cairn_after: After = None) -> AsyncGenerator[View, None]:
+            asked = _Asked(at=at, cairn_after=cairn_after)
+            async with self._opened(request, asked) as snapshot:
+                yield _conditional(request, View(snapshot, _etag(request, snapshot)))
+
+        async def paged(
+            request: AnyRequest,
+            at: At = None,
+            cairn_after: After = None,
+            cursor: CursorText = None,
+            limit: Limit = None,
+        ) -> AsyncGenerator[PagedView, None]:
+            asked = _Asked(at=at, cairn_after=cairn_after, cursor=cursor)
+            async with self._opened(request, asked) as snapshot:
+                rows = min(limit or self.settings.api_page_rows_max, self.settings.api_page_rows_max)
+                page = _PageAsked(snapshot.query, snapshot.cursor, rows)
+                yield _conditional(request, PagedView(snapshot, _etag(request, snapshot), page))
+
+        return Provide(view), Provide(paged)
+
+    async def _allowed(self, request: AnyRequest) -> UUID:
+        caller = await self.identities.of(dict(request.scope["headers"]))
+        caller.must_be(request.route_handler.opt.get("roles", EVERYBODY))
+        return caller.tenant
+
+    @asynccontextmanager
+    async def _opened(self, request: AnyRequest, asked: "_Asked") -> AsyncIterator["Snapshot"]:
+        """A transaction of the caller's company in which the route's model has reached what was asked."""
+        tenant = await self._allowed(request)
+        query = _query(request, tenant)
+        cursor = None if asked.cursor is None else cursors.read(asked.cursor, query)
+        past, newer = asked.past(cursor), asked.newer()
+        model: str | None = request.route_handler.opt.get("model")
+        deadline = time.monotonic() + self.settings.api_catch_up_seconds_max
+        pinned: int | None = None
+        if newer is not None and model is not None and self.catch_up.is_too_early(tenant, model, newer):
+            await self.catch_up.until(tenant, model, newer.position, deadline - time.monotonic())
+        while True:
+            async with self.database.bound(tenant) as reader:
+                head, reached = await _reached(reader, model)
+                for token in (past, newer):
+                    if isinstance(token, Token):
+                        await positions.must_belong(reader, head, token)
+                if past is not None and pinned is None:
+                    pinned = await positions.resolved(reader, past)
+                wanted = max(pinned or 0, newer.position if newer else 0)
+                if not self.replica:
+                    positions.not_ahead(head, wanted)
+                self.catch_up.saw(head, model or "", reached)
+                if reached >= wanted:
+                    yield Snapshot(reader, head, reached, pinned, query, cursor)
+                    return
+            await self.catch_up.until(tenant, model or "", wanted, deadline - time.monotonic())
+
+
+async def _reached(reader: Reader, model: str | None) -> tuple[Head, int]:
+    """The log's head, and how far the model has come; a query of the log itself is always at the head."""
+    head, reached = await models.with_head(reader, model) if model is not None else (await log.head(reader), 0)
+    if head is None or head.position == 0:
+        raise Problem("company.unknown", company=str(reader.tenant))
+    return head, head.position if model is None else reached
+
+
+_PAGING = frozenset({"cursor", "limit", "at"})
+
+V = TypeVar("V", bound=View)
+
+
+def _query(request: AnyRequest, tenant: UUID) -> bytes:
+    filters = sorted((key, value) for key, value in request.query_params.multi_items() if key not in _PAGING)
+    return cursors.query_of(tenant, request.scope["path"], filters)
+
+
+def _etag(request: AnyRequest, snapshot: Snapshot) -> str:
+    """Two answers of one tag are the same answer: same query, same model version, same position of the same log."""
+    model = request.route_handler.opt.get("model", "")
+    answered = (snapshot.head.epoch, snapshot.position, snapshot.query, request.scope["query_string"])
+    return f'"{hashlib.blake2b(repr((model, _VERSIONS.get(model), answered)).encode(), digest_size=12).hexdigest()}"'
+
+
+def _conditional(request: AnyRequest, view: V) -> V:
+    """The view. Raises NotModified when the caller has this answer already."""
+    known = request.headers.get("if-none-match")
+    if known is not None and view.etag in {tag.strip().removeprefix("W/") for tag in known.split(",")}:
+        raise NotModified(view.headers)
+    return view
+
+
+def found(thing: T | None) -> T:
+    """The thing. Raises Problem when there is none: then or now, here or in this company."""
+    if thing is None:
+        raise Problem("thing.unknown")
+    return thing

@@ -1,0 +1,220 @@
+"""Command routes: one happy and one refused path each, receipts, idempotency, versions, batches."""
+
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from domain.decider import Role
+from domain.registry import COMMANDS
+from tests.api.callers import EXPIRY, Company, line, problem
+
+HASH = "9f86d081" * 8
+
+
+def test_every_command_is_done_over_its_route(company: Company) -> None:
+    operator, owner, estimator = company.operator, company.owner, company.estimator
+    member, project, estimate, later = uuid4(), uuid4(), uuid4(), uuid4()
+    started = {"project_id": str(project), "currency": "USD"}
+    token, kept, moved = str(uuid4()), line(), line()
+    issued = {"token_id": token, "secret_hash": uuid4().hex * 2, "label": "a", "expires_at": EXPIRY}
+    script: list[tuple[Any, str, UUID, str, dict[str, Any]]] = [
+        (owner, "company", company.id, "rename-company", {"name": "Southern Paving"}),
+        (owner, "company", company.id, "change-settings", {"month_rule": "days-28"}),
+        (operator, "company", company.id, "change-tier", {"tier": "enterprise", "tier_expires_on": None}),
+        (owner, "membership", member, "add-member", {"name": "Ada", "email": "ada@south.example", "role": "viewer"}),
+        (owner, "membership", member, "change-role", {"role": "estimator"}),
+        (owner, "membership", member, "issue-token", issued),
+        (owner, "membership", member, "revoke-token", {"token_id": token}),
+        (owner, "membership", member, "remove-member", {}),
+        (estimator, "project", project, "create-project", {"name": "TH 108"}),
+        (estimator, "project", project, "rename-project", {"name": "TH 109"}),
+        (estimator, "project", project, "change-status", {"status": "on-hold"}),
+        (estimator, "project", project, "change-metadata", {"location": "Otter Tail County, MN"}),
+        (estimator, "project", project, "delete-project", {"reason": "entered twice"}),
+        (estimator, "project", project, "restore-project", {}),
+        (estimator, "estimate", estimate, "start-estimate", started),
+        (estimator, "estimate", estimate, "add-line", kept),
+        (estimator, "estimate", estimate, "import-lines", {"lines": [moved, line()]}),
+        (estimator, "estimate", estimate, "revise-line", {"line_id": kept["line_id"], "quantity": "3"}),
+        (estimator, "estimate", estimate, "move-line", {"line_id": moved["line_id"], "after_line_id": None}),
+        (estimator, "estimate", estimate, "remove-line", {"line_id": moved["line_id"]}),
+        (estimator, "estimate", estimate, "change-margin", {"target_margin": "0.12"}),
+        (estimator, "estimate", estimate, "change-notes", {"title": "Bid"}),
+        (estimator, "estimate", estimate, "submit-estimate", {}),
+        (estimator, "estimate", later, "start-estimate", started | {"parent_id": str(estimate)}),
+    ]  # fmt: skip
+    for caller, thing, id_, verb, body in script:
+        answer = caller.command(thing, id_, verb, body)
+        assert answer.status_code == 201, (verb, answer.text)
+        receipt = answer.json()
+        assert receipt["last_position"] == receipt["position"] == int(answer.headers["Cairn-Position"])
+        assert len(receipt["leaves"]) == receipt["last_position"] - receipt["first_position"] + 1
+        assert answer.headers["ETag"] == f'"{receipt["stream_version"]}"'
+        assert answer.headers["Cairn-Token"] == f"{receipt['epoch']}.{receipt['position']}"
+    done = {(thing, verb) for _, thing, _, verb, _ in script} | {("company", "register-company")}
+    assert done == set(COMMANDS)
+
+
+def test_every_command_is_refused_to_whom_it_is_not_open(company: Company) -> None:
+    viewer = company.viewer
+    before = company.head()
+    for thing, verb in sorted(COMMANDS):
+        path = f"/commands/{thing}/{uuid4()}/{verb}"
+        problem(company.world.http.post(company.world.url + path), 401, "identity.missing")
+        document = problem(viewer.post(path, json={}), 403, "identity.forbidden")
+        assert document["facts"]["role"] == "viewer"
+        assert "viewer" not in document["facts"]["allowed"]
+    assert company.head() == before
+
+
+def test_every_command_refuses_a_field_it_does_not_know(company: Company) -> None:
+    before = company.head()
+    for thing, verb in sorted(COMMANDS):
+        answer = company.operator.command(thing, company.id, verb, {"nonsense": 1})
+        paths = [fault["path"] for fault in problem(answer, 422, "request.body-invalid")["faults"]]
+        assert "/nonsense" in paths
+    assert company.head() == before
+
+
+def test_the_same_command_twice_has_one_receipt(company: Company) -> None:
+    estimate, body, key = company.estimate(), line(), str(uuid4())
+    first = company.estimator.command("estimate", estimate, "add-line", body, Idempotency_Key=key)
+    head = company.head()
+    company.estimator.done("estimate", estimate, "submit-estimate")  # by now it could not be decided again
+    spaced = {name: body[name] for name in reversed(body)}
+    again = company.estimator.command("estimate", estimate, "add-line", spaced, Idempotency_Key=key)
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert again.json() == first.json() | {"replayed": True}
+    assert company.head() == head + 1
+
+
+def test_nothing_to_do_is_done_at_once(company: Company) -> None:
+    project = company.project("TH 108")
+    answer = company.estimator.command("project", project, "rename-project", {"name": "TH 108"})
+    assert answer.status_code == 200
+    assert answer.json()["first_position"] is None
+    assert answer.json()["position"] == company.head()
+    assert answer.json()["leaves"] == []
+
+
+def test_a_version_that_is_met(company: Company) -> None:
+    estimate = company.estimate()
+    first = company.estimator.command("estimate", estimate, "add-line", line(), If_Match='"1"')
+    assert first.status_code == 201
+    second = company.estimator.command("estimate", estimate, "add-line", line(), If_Match=first.headers["ETag"])
+    assert second.json()["stream_version"] == 3
+    assert company.estimator.command("estimate", estimate, "add-line", line(), If_Match="*").status_code == 201
+
+
+def test_a_conversation_is_recorded(company: Company) -> None:
+    estimate, correlation, causation = company.estimate(), str(uuid4()), str(uuid4())
+    answer = company.estimator.command(
+        "estimate",
+        estimate,
+        "add-line",
+        line(),
+        Correlation_Id=correlation,
+        Causation_Id=causation,
+        User_Agent="tests/1",
+    )
+    event = company.auditor.get(f"/log/{answer.json()['position']}").json()["event"]
+    assert event["correlationid"] == correlation
+    assert event["causationid"] == causation
+    entry = company.auditor.seen(answer, f"/activity?entity_id={estimate}&limit=1").json()["items"][0]
+    assert entry["ip"] == "127.0.0.1"
+    assert entry["user_agent"] == "tests/1"
+
+
+def test_a_name_taken_is_refused_at_once(company: Company) -> None:
+    company.project("TH 108")
+    before = company.head()
+    answer = company.estimator.command("project", uuid4(), "create-project", {"name": "TH 108"})
+    problem(answer, 409, "project.name-taken")
+    assert company.head() == before
+
+
+def test_the_operator_needs_a_company_that_exists(company: Company) -> None:
+    nowhere = company.operator.headers | {"Cairn-Company": str(uuid4())}
+    problem(
+        company.operator.command("project", uuid4(), "create-project", {"name": "A"}, **nowhere), 404, "company.unknown"
+    )
+    nameless = {name: value for name, value in company.operator.headers.items() if name != "Cairn-Company"}
+    answer = company.world.http.post(
+        f"{company.world.url}/commands/project/{uuid4()}/create-project", json={"name": "A"}, headers=nameless
+    )
+    problem(answer, 400, "identity.company-missing")
+
+
+def item(thing: str, id_: UUID, verb: str, body: object, **more: object) -> dict[str, object]:
+    """A command of a batch."""
+    return {"command_id": str(uuid4()), "aggregate": thing, "id": str(id_), "verb": verb, "body": body, **more}
+
+
+def test_a_batch_has_one_outcome_per_command_in_order(company: Company) -> None:
+    project, estimate, estimator = uuid4(), uuid4(), company.estimator
+    batch = [
+        item("project", project, "create-project", {"name": "TH 108"}),
+        item("project", uuid4(), "create-project", {"name": "TH 108"}),
+        item("estimate", estimate, "start-estimate", {"project_id": str(project), "currency": "USD"}),
+        item("estimate", estimate, "add-line", line(unit="parsec", quantity="NaN")),
+        item("estimate", estimate, "add-line", line(), expected_version=7),
+        item("estimate", estimate, "fly", {}),
+        item("company", company.id, "change-tier", {"tier": "a", "tier_expires_on": None}),
+        item("estimate", estimate, "add-line", line()) | {"colour": "red"},
+        item("estimate", estimate, "add-line", line(), expected_version=1),
+    ]
+    before = company.head()
+    answer = estimator.post("/commands", json=batch)
+    assert answer.status_code == 200
+    outcomes = answer.json()["outcomes"]
+    assert [outcome["command_id"] for outcome in outcomes] == [each["command_id"] for each in batch]
+    codes = [outcome.get("problem", {}).get("code") for outcome in outcomes]
+    assert codes == [
+        None,
+        "project.name-taken",
+        None,
+        "request.body-invalid",
+        "stream.version-stale",
+        "command.unknown",
+        "identity.forbidden",
+        "request.body-invalid",
+        None,
+    ]
+    assert [fault["path"] for fault in outcomes[3]["problem"]["faults"]] == ["/quantity", "/unit"]
+    assert company.head() == before + 4  # the project, its version's number, the estimate, the line
+    again = estimator.post("/commands", json=batch).json()["outcomes"]
+    assert [outcome.get("receipt", {}).get("replayed") for outcome in again if "receipt" in outcome] == [True] * 3
+
+
+def test_a_batch_and_a_route_know_the_same_command(company: Company) -> None:
+    project, key = uuid4(), str(uuid4())
+    body = {"name": "TH 108"}
+    company.estimator.command("project", project, "create-project", body, Idempotency_Key=key)
+    batch = [item("project", project, "create-project", body) | {"command_id": key}]
+    (outcome,) = company.estimator.post("/commands", json=batch).json()["outcomes"]
+    assert outcome["receipt"]["replayed"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b"{}", 422, "request.body-invalid"),
+        (b"[", 400, "request.json-malformed"),
+        (b"[" * 100_000, 400, "request.json-malformed"),
+        (b"[" + b",".join([b"{}"] * 101) + b"]", 422, "batch.too-long"),
+    ],
+)
+def test_a_batch_that_is_none(company: Company, body: bytes, status: int, code: str) -> None:
+    before = company.head()
+    answer = company.owner.post("/commands", content=body, headers={"Content-Type": "application/json"})
+    problem(answer, status, code)
+    assert company.head() - before == 2  # the owner and the token, made on the way
+
+
+def test_members_of_the_wrong_role_change_nothing(company: Company) -> None:
+    for role in (Role.VIEWER, Role.AUDITOR, Role.SERVICE):
+        caller = company.member(role)
+        before = company.head()
+        problem(caller.command("project", uuid4(), "create-project", {"name": "A"}), 403, "identity.forbidden")
+        assert company.head() == before
