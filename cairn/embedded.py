@@ -75,7 +75,7 @@ def start(
     *,
     postgres: bool = True,
     nats: bool = True,
-    sync_interval: str = "2m",
+    sync_interval: str = "always",
     say: Callable[[str], None] = lambda _: None,
     max_payload_bytes: int = 8 * 1024 * 1024,
     postgres_settings: Mapping[str, str] = MappingProxyType({}),

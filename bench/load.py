@@ -1,0 +1,75 @@
+"""A load generator in a process of its own: `python -m bench.load` reads what to send from standard input.
+
+Each connection sends one request after the other; every `COMMAND` in a request is replaced by a new id, and `LINE` by
+another. Answers with count, seconds and latencies (seconds) as JSON.
+"""
+
+import asyncio
+import subprocess
+import sys
+import time
+from uuid import uuid4
+
+import msgspec
+import uvloop
+
+from bench.client import Connection
+from bench.measure import Sample
+
+PLACES = (b"00000000-0000-7000-8000-c0000000000d", b"00000000-0000-7000-8000-11000000000e")
+"""Where a request has the command's id and the line's."""
+
+
+class Load(msgspec.Struct, frozen=True):
+    """What to send: one request per connection, with its places; for how long; at most how often a second in all."""
+
+    host: str
+    port: int
+    requests: list[bytes]
+    seconds: float
+    rate_max: float | None = None
+
+
+async def send(load: Load) -> Sample:
+    """Sends it from here."""
+    connections = [await Connection.to(load.host, load.port) for _ in load.requests]
+    latencies: list[float] = []
+    began = time.perf_counter()
+    end = began + load.seconds
+    pause = len(connections) / load.rate_max if load.rate_max else 0.0
+
+    async def repeat(number: int, connection: Connection, request: bytes) -> None:
+        due = began + pause * number / len(connections)
+        while True:
+            if pause:
+                await asyncio.sleep(max(0.0, due - time.perf_counter()))
+                due += pause
+            before = time.perf_counter()
+            if before >= end:
+                return
+            filled = request
+            for place in PLACES:
+                filled = filled.replace(place, str(uuid4()).encode())
+            await connection.ask(filled)
+            latencies.append(time.perf_counter() - before)
+
+    await asyncio.gather(
+        *(repeat(*each) for each in zip(range(len(connections)), connections, load.requests, strict=True))
+    )
+    seconds = time.perf_counter() - began
+    for connection in connections:
+        connection.close()
+    return Sample(count=len(latencies), seconds=seconds, latencies=latencies)
+
+
+def elsewhere(load: Load) -> Sample:
+    """Sends it from a process of its own, and waits for what it measured."""
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.load"], input=msgspec.msgpack.encode(load), stdout=subprocess.PIPE, check=True
+    )
+    return msgspec.msgpack.decode(done.stdout, type=Sample)
+
+
+if __name__ == "__main__":
+    given = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=Load)
+    sys.stdout.buffer.write(msgspec.msgpack.encode(uvloop.run(send(given))))

@@ -1,0 +1,308 @@
+"""The command line: one verb per function, no logic of its own."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import wraps
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+from uuid import UUID
+
+import click
+
+from api.identity import mint_operator
+from cairn import care, contract, demo, doctor, replay, schema, servers, settings, tail, terminal, tokens, tour, up
+from cairn.client import ApiError
+from cairn.embedded import EmbeddedError
+from cairn.settings import PROCESSES, Settings
+from cairn.terminal import Failed, SettingsWrong, say, show, show_table
+from eventstore.db import Unavailable, Unsafe
+from eventstore.settings import SettingsError
+from migrations import run as migrations
+from projections.parking import NotParked
+from projections.rebuild import Busy, Differs
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+COMPANY = click.option(
+    "--company", type=click.UUID, default=demo.COMPANY, show_default="the sample's", help="Whom to act for."
+)
+PROJECT_FOLDER = Path(__file__).parent.parent
+
+
+def plainly(verb: Callable[P, R]) -> Callable[P, R]:
+    """What may go wrong outside ends the verb with one message, never with a trace."""
+
+    @wraps(verb)
+    def verb_ending_plainly(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return verb(*args, **kwargs)
+        except SettingsError as error:
+            raise SettingsWrong(error) from error
+        except (ApiError, Busy, Differs, EmbeddedError, NotParked, Unavailable, Unsafe, up.UpError, OSError) as error:
+            raise Failed(error) from error
+
+    return verb_ending_plainly
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def cairn() -> None:
+    """Cairn: an append-only history of every edit, and every question answered from it, now or as of any moment."""
+
+
+@cairn.command("up")
+@click.option("--demo/--no-demo", "with_demo", default=True, help="Load the sample data once everything runs.")
+@click.option("--stay", is_flag=True, help="Go on when the process that started this one is gone.")
+@plainly
+def up_(with_demo: bool, stay: bool) -> None:
+    """Run everything on this machine until Ctrl-C: servers, API, workers, sample data."""
+    try:
+        asyncio.run(_up(settings.read(), with_demo, stay))
+    except up.AlreadyUp as running:
+        show(str(running))
+
+
+async def _up(all_settings: Settings, with_demo: bool, stay: bool) -> None:
+    system = up.System(all_settings, say, stay=stay)
+    try:
+        await system.start()
+        if system.stopping.is_set():
+            return
+        show(f"Cairn runs at {system.url} (docs: {system.url}/schema). Data and logs: {system.folder}")
+        if with_demo and system.operator_token:
+            await asyncio.to_thread(_load_sample, all_settings, system.url, system.operator_token)
+        show("Ctrl-C stops everything.")
+        await system.stopping.wait()
+        say("stopping")
+    finally:
+        await system.stop()
+
+
+def _load_sample(all_settings: Settings, url: str, operator_token: str) -> None:
+    sample = contract.load(all_settings.tools.sample_data)
+    with terminal.bar() as bar:
+        loaded = demo.load(url, operator_token, sample, bar.advance)
+    show_table(
+        ("version", "title", "total"),
+        [(version, title, f"{total:,}") for version, (title, total) in enumerate(loaded.totals, 1)],
+        numeric=("version", "total"),
+    )
+    for line in tour.lines(url, loaded):
+        show(line)
+
+
+@cairn.command("demo")
+@plainly
+def demo_() -> None:
+    """Load the sample data into the API that runs, and show what to try."""
+    all_settings = settings.read()
+    url, operator_token = tokens.whom_to_ask(all_settings)
+    _load_sample(all_settings, url, operator_token)
+
+
+@cairn.command()
+@click.option("--to", "revision", help="Stop at this revision: 0001, head, base.")
+@click.option("--down", is_flag=True, help="Migrate down instead, to --to.")
+@plainly
+def migrate(revision: str | None, down: bool) -> None:
+    """Bring the database to the newest schema, or to --to. The URL's user must be able to create roles."""
+    if down and revision is None:
+        raise click.UsageError("--down needs --to: a revision such as 0001, or base for an empty database")
+    with servers.at_hand(settings.read().store) as store:
+        assert store.database_url is not None
+        if down:
+            migrations.downgrade(store.database_url, revision or "base")
+        else:
+            migrations.upgrade(store.database_url, revision or "head", store.database_role_password)
+            if revision is None:
+                asyncio.run(care.prepare(store))
+    say("the database is migrated")
+
+
+@cairn.command("schema")
+@plainly
+def schema_() -> None:
+    """Write the schema of a migrated database to migrations/schema.sql."""
+    show(str(schema.written().relative_to(PROJECT_FOLDER)))
+
+
+@cairn.command("settings")
+@click.option("--into", type=click.Path(path_type=Path, exists=True), help="Write the table into this file instead.")
+@plainly
+def settings_(into: Path | None) -> None:
+    """List every setting with its unit, its default and what it means."""
+    if into is not None:
+        settings.write_into(into)
+        return
+    rows = [(each.name, each.default, each.unit, each.description) for each in settings.described()]
+    show_table(("name", "default", "unit", "meaning"), rows)
+
+
+@cairn.command()
+@click.argument("sides", nargs=-1, type=click.Choice(["commands", "queries"]))
+@plainly
+def serve(sides: Sequence[str]) -> None:
+    """Serve the API: commands, queries, or both."""
+    settings.read()
+    _become("api", ["api", *(sides or ("commands", "queries"))])
+
+
+@cairn.command()
+@click.argument("name", type=click.Choice([name for name in PROCESSES if name != "api"]))
+@plainly
+def worker(name: str) -> None:
+    """Run one worker: the projector or the relay."""
+    settings.read()
+    _become(name, ["workers", name])
+
+
+def _become(process: str, module: Sequence[str]) -> None:
+    """Turn this process into that one: what only the command line needs leaves the memory."""
+    os.chdir(PROJECT_FOLDER)
+    environment = settings.known_to(PROCESSES[process][1], os.environ)
+    os.execve(sys.executable, [sys.executable, "-m", *module], environment)  # noqa: S606 # no shell is wanted
+
+
+@cairn.command("doctor")
+@plainly
+def doctor_() -> None:
+    """Check roles, row-level security, migrations, the log, the read models and the workers; say how to mend."""
+    all_settings = settings.read()
+    with servers.at_hand(all_settings.store) as store:
+        findings = asyncio.run(doctor.examine(store, all_settings.api))
+    for finding in findings:
+        show(f"{'ok  ' if finding.good else 'BAD '} {finding.check}: {finding.seen}", None if finding.good else "red")
+        if not finding.good:
+            show(f"     {finding.remedy}")
+    if not all(finding.good for finding in findings):
+        raise click.exceptions.Exit(terminal.FAILED)
+
+
+@cairn.command("tail")
+@click.option("--after", type=click.IntRange(min=0), help="Begin after this position; without it, with what is new.")
+@click.option("--count", type=click.IntRange(min=1), help="End after so many events.")
+@COMPANY
+@plainly
+def tail_(after: int | None, count: int | None, company: UUID) -> None:
+    """Follow a company's events in the terminal."""
+    url, token = tokens.whom_to_ask(settings.read())
+    tail.follow(url, token, company, after=after, count=count)
+
+
+@cairn.command("replay")
+@click.argument("what", metavar="(estimate|project|MODEL)")
+@click.argument("id", type=click.UUID, required=False)
+@click.option("--at", metavar="POSITION|TIMESTAMP", help="As of then; without it, now.")
+@COMPANY
+@plainly
+def replay_(what: str, id: UUID | None, at: str | None, company: UUID) -> None:
+    """Fold the log up to a moment, and compare with what the read model says of that moment.
+
+    `cairn replay estimate ID` folds one estimate; `cairn replay kpi_summary` builds a whole read model anew.
+    """
+    moment = replay.moment(at)
+    with servers.at_hand(settings.read().store) as store, terminal.bar() as bar:
+        same = asyncio.run(replay.compared(store, company, (what, id, moment), bar.advance))
+    if not same:
+        raise Failed("the read model says otherwise: `cairn doctor` tells more, `cairn rebuild` mends it")
+
+
+@cairn.command()
+@click.argument("name")
+@click.option("--accept-differences", is_flag=True, help="Switch even if the new one differs from the old.")
+@plainly
+def rebuild(name: str, accept_differences: bool) -> None:
+    """Build a read model anew beside the old one, compare the two, and switch."""
+    with servers.at_hand(settings.read().store) as store, terminal.bar() as bar:
+        show(asyncio.run(care.rebuilt(store, name, bar.advance, accept_differences=accept_differences)))
+
+
+@cairn.group()
+def parked() -> None:
+    """Events a read model could not take, and what waits behind them."""
+
+
+@parked.command("list")
+@plainly
+def parked_list() -> None:
+    """What is parked, oldest first."""
+    with servers.at_hand(settings.read().store) as store:
+        rows = asyncio.run(care.parked(store))
+    show_table(("company", "model", "key", "events", "since position", "type", "error"), rows)
+
+
+@parked.command("replay")
+@click.argument("model")
+@click.argument("key")
+@COMPANY
+@plainly
+def parked_replay(model: str, key: str, company: UUID) -> None:
+    """Try what is parked under a key again, with today's code."""
+    with servers.at_hand(settings.read().store) as store:
+        show(asyncio.run(care.replayed(store, company, model, key)))
+
+
+@parked.command("skip")
+@click.argument("model")
+@click.argument("key")
+@click.option("--reason", required=True, help="Why; it is kept.")
+@COMPANY
+@plainly
+def parked_skip(model: str, key: str, reason: str, company: UUID) -> None:
+    """Leave out the event that failed, with a reason, and go on with what waits behind it."""
+    with servers.at_hand(settings.read().store) as store:
+        show(asyncio.run(care.skipped(store, company, model, key, reason)))
+
+
+@cairn.group()
+def token() -> None:
+    """API tokens of a company's members."""
+
+
+@token.command("issue")
+@click.argument("email")
+@click.option("--role", type=click.Choice(tokens.ROLES), default="estimator", show_default=True)
+@click.option("--name", help="The member's name; without it the address.")
+@click.option("--label", default="command line", show_default=True, help="What the token is for.")
+@click.option("--days", type=click.IntRange(1, 3660), default=90, show_default=True, help="How long it works.")
+@COMPANY
+@plainly
+def token_issue(  # noqa: PLR0917 # click passes options by name
+    email: str, role: str, name: str | None, label: str, days: int, company: UUID
+) -> None:
+    """Issue a token to a member, who is added if need be. It is shown once."""
+    with tokens.caller(settings.read(), company) as client:
+        member = tokens.member_of(client, company, email, name=name or email, role=role)
+        show(tokens.issued(client, company, member, label=label, expires_at=datetime.now(UTC) + timedelta(days=days)))
+
+
+@token.command("list")
+@COMPANY
+@plainly
+def token_list(company: UUID) -> None:
+    """The members and their tokens."""
+    with tokens.caller(settings.read(), company) as client:
+        show_table(("member", "name", "role", "token", "label", "expires", "revoked"), tokens.listed(client))
+
+
+@token.command("revoke")
+@click.argument("member", type=click.UUID)
+@click.argument("token_id", type=click.UUID)
+@COMPANY
+@plainly
+def token_revoke(member: UUID, token_id: UUID, company: UUID) -> None:
+    """End a token at once."""
+    with tokens.caller(settings.read(), company) as client:
+        tokens.revoked(client, member, token_id)
+    show("revoked")
+
+
+@token.command("operator")
+@plainly
+def token_operator() -> None:
+    """Make a token for the operator, and the hash that CAIRN_OPERATOR_TOKEN_HASH takes. It is shown once."""
+    made, secret_hash = mint_operator()
+    show(f"{made}\nCAIRN_OPERATOR_TOKEN_HASH={secret_hash}")

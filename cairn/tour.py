@@ -1,0 +1,117 @@
+"""Ten things to try with curl on the sample. Each works as pasted, in this order, and again."""
+
+import json
+from typing import Any, NamedTuple
+from uuid import UUID, uuid5
+
+from cairn.client import Command
+from cairn.demo import IDS, Loaded
+
+DRAFT = uuid5(IDS, "tour/draft")
+JSON = "-H 'Content-Type: application/json'"
+GET = 'curl -s -H "$A"'
+POST = f'curl -s -H "$A" {JSON}'
+
+
+class Step(NamedTuple):
+    """What there is to see, and the command that shows it."""
+
+    title: str
+    command: str
+
+
+def variables(url: str, loaded: Loaded) -> list[str]:
+    """What the commands are written with: the API, the token, the project, the lowest bid, and a new version's id."""
+    return [
+        f"CAIRN={url}",
+        f"TOKEN={loaded.token}",
+        'A="Authorization: Bearer $TOKEN"',
+        f"PROJECT={loaded.project}",
+        f"BID={loaded.estimates[1]}",
+        f"NEW={DRAFT}",
+    ]
+
+
+def lines(url: str, loaded: Loaded) -> list[str]:
+    """The tour as text: the variables, then a comment and a command each."""
+    text = ["", "# Paste these first:", *variables(url, loaded)]
+    for number, step in enumerate(steps(loaded), 1):
+        text += ["", f"# {number}. {step.title}", step.command]
+    return [*text, ""]
+
+
+def steps(loaded: Loaded) -> list[Step]:
+    """The ten."""
+    start, revise = _started(loaded), _revised(loaded, "0.16", "tour/edit")
+    edit = _revised(loaded, "0.17", "tour/seen")
+    replayed = _post(start, "$NEW")
+    history = f'"$CAIRN/estimates/$BID/history?line_id={loaded.rumble_strips}"'
+    return [
+        Step("Six versions of one contract, with totals to the cent.", f"{GET} $CAIRN/projects/$PROJECT/estimates"),
+        Step(
+            "What the lowest bid changed in one line: who, when, old and new. Its submitted extension stands.",
+            f"{GET} {history}",
+        ),
+        Step(
+            "The lowest bid as of the moment it was started: still the engineer's prices.",
+            f'{GET} "$CAIRN/estimates/$BID?at={loaded.bid_started_at}"',
+        ),
+        Step(
+            "Two commands in one batch: a new version from the bid, and an edit. Two outcomes.", _batch(start, revise)
+        ),
+        Step("The first of them again: the same receipt, marked as replayed. Nothing happens twice.", replayed),
+        Step("An edit that is refused, with a code and the reason: a submitted version is frozen.", _refused(revise)),
+        Step(
+            "An edit seen by a subscriber, who then leaves. It begins after the position it names.",
+            f'{GET} -N --max-time 4 "$CAIRN/stream?after={loaded.position}&type=estimate.line-revised" & '
+            f"sleep 1; {_post(edit, '$NEW')}; wait",
+        ),
+        Step(
+            "The same question twice: the second time the answer is 304, not modified.",
+            'URL=$CAIRN/projects; TAG=$(curl -s -D - -o /dev/null -H "$A" $URL | tr -d "\\r" | grep -i "^etag:" '
+            '| cut -d" " -f2); '
+            'curl -s -o /dev/null -w "%{http_code}\\n" -H "$A" -H "If-None-Match: $TAG" $URL',
+        ),
+        Step("The log itself, as CloudEvents: what every subscriber gets.", f'{GET} "$CAIRN/log?after=0&limit=2"'),
+        Step("Who did what, from where: the activity log.", f'{GET} "$CAIRN/activity?limit=3"'),
+    ]
+
+
+def _started(loaded: Loaded) -> Command:
+    of_project = {"project_id": str(loaded.project), "parent_id": str(loaded.estimates[1])}
+    return Command("estimate", DRAFT, "start-estimate", of_project | {"currency": "USD", "title": "Tour"})
+
+
+def _revised(loaded: Loaded, price: str, name: str) -> Command:
+    body = {"line_id": str(loaded.rumble_strips), "unit_price": price, "extension": None}
+    return Command("estimate", DRAFT, "revise-line", body, uuid5(IDS, name))
+
+
+def _post(command: Command, id: str) -> str:
+    return (
+        f"{POST} -H 'Idempotency-Key: {command.command_id}' -d '{_json(command.body)}' "
+        f"$CAIRN/commands/{command.aggregate}/{id}/{command.verb}"
+    )
+
+
+def _refused(command: Command) -> str:
+    other = Command(command.aggregate, command.id, command.verb, command.body, UUID(int=command.command_id.int ^ 1))
+    return _post(other, "$BID")
+
+
+def _batch(*commands: Command) -> str:
+    items = [
+        {
+            "command_id": str(command.command_id),
+            "aggregate": command.aggregate,
+            "id": str(command.id),
+            "verb": command.verb,
+            "body": command.body,
+        }
+        for command in commands
+    ]
+    return f"{POST} -d '{_json(items)}' $CAIRN/commands"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
