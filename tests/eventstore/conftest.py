@@ -10,9 +10,10 @@ from uuid_utils.compat import uuid7
 
 from domain.decider import Command
 from domain.registry import BY_CATEGORY
-from eventstore.db import Database, role_url
+from eventstore.db import Database
 from eventstore.settings import StoreSettings
 from eventstore.transact import Context, Receipt, Store, transact
+from tests.eventstore.units import as_role
 
 OpenStore = Callable[..., Any]
 
@@ -21,8 +22,9 @@ OpenStore = Callable[..., Any]
 async def open_store(database_url: str, **options: Any) -> AsyncIterator[Store]:
     """A store as one process of the product has it, signed in as the writer."""
     settings = StoreSettings(**options.pop("settings", {}))
-    conninfo = role_url(database_url, "cairn_writer", settings.database_role_password)
-    store = Store(Database(conninfo, name="writer", connections_max=4), settings, **options)
+    store = Store(
+        Database(as_role(database_url, "cairn_writer"), name="writer", connections_max=4), settings, **options
+    )
     await store.open()
     try:
         yield store

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventstore import log
-from eventstore.db import Connection, Database, Unsafe, role_url
+from eventstore.db import Connection, Database, Unsafe
 from eventstore.log import SQL, Appended, Conflict, DoneBefore, Misused, Unit
-from tests.eventstore.units import PAYLOAD, appended, reader, unit, writer
+from tests.eventstore.units import PAYLOAD, appended, as_role, reader, unit, writer
 
 
 @pytest.fixture
@@ -147,7 +147,7 @@ FORBIDDEN = [
 @pytest.mark.parametrize("role", ["cairn_writer", "cairn_projector", "cairn_reader"])
 @pytest.mark.parametrize("statement", FORBIDDEN)
 def test_no_application_role_changes_the_log(database_url: str, role: str, statement: str) -> None:
-    with psycopg.connect(role_url(database_url, role, None), autocommit=True) as connection:
+    with psycopg.connect(as_role(database_url, role), autocommit=True) as connection:
         connection.execute("select set_config('cairn.tenant', %s, false)", [str(uuid4())])
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             connection.execute(statement.encode())
@@ -184,7 +184,7 @@ async def test_only_the_projector_sees_every_head(database_url: str, connection:
     await appended(connection, other, unit((uuid4(), 0, 2)))
     seen = {}
     for role in ("cairn_projector", "cairn_reader", "cairn_writer"):
-        async with await psycopg.AsyncConnection.connect(role_url(database_url, role, None)) as asked:
+        async with await psycopg.AsyncConnection.connect(as_role(database_url, role)) as asked:
             seen[role] = {(head.tenant, head.position) for head in await log.heads(asked)}
     assert seen == {"cairn_projector": {(tenant, 1), (other, 2)}, "cairn_reader": set(), "cairn_writer": set()}
 

@@ -3,8 +3,8 @@
 import psycopg
 import pytest
 
-from eventstore.db import role_url
 from migrations import run
+from tests.eventstore.units import as_role
 
 
 def objects(database_url: str) -> list[tuple[str, ...]]:
@@ -46,7 +46,7 @@ def test_every_tenant_table_forces_row_level_security(database_url: str) -> None
 
 @pytest.mark.parametrize("role", run.ROLES)
 def test_roles_are_weak(database_url: str, role: str) -> None:
-    with psycopg.connect(role_url(database_url, role, None)) as connection:
+    with psycopg.connect(as_role(database_url, role)) as connection:
         assert connection.execute(
             "select rolsuper, rolbypassrls, rolcreaterole, rolcreatedb from pg_roles where rolname = current_user"
         ).fetchone() == (False, False, False, False)

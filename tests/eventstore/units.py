@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import psycopg
@@ -31,11 +32,16 @@ def unit(*streams: tuple[UUID, int, int], command_id: UUID | None = None, reques
     )
 
 
+def as_role(database_url: str, role: str) -> str:
+    """The URL signed in as a role, with the password the fixtures gave the roles: that of the URL, if it has one."""
+    return role_url(database_url, role, urlsplit(database_url).password)
+
+
 async def writer(database_url: str, **options: str) -> Connection:
     """A backend of its own, signed in as the writer; `options` are server settings of the session."""
     given = " ".join(f"-c {name}={value}" for name, value in options.items())
     connection = await psycopg.AsyncConnection.connect(
-        role_url(database_url, "cairn_writer", None), autocommit=True, options=given
+        as_role(database_url, "cairn_writer"), autocommit=True, options=given
     )
     register(connection)
     return connection
@@ -51,4 +57,4 @@ async def appended(connection: Connection, tenant: UUID, *units: Unit) -> list[A
 
 def reader(database_url: str) -> Database:
     """The query side's pool."""
-    return Database(role_url(database_url, "cairn_reader", None), name="reader", read_only=True)
+    return Database(as_role(database_url, "cairn_reader"), name="reader", read_only=True)

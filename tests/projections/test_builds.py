@@ -1,16 +1,17 @@
 """Builds side by side: made beside the live one, compared, switched to, gone back to."""
 
 import asyncio
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
 from eventstore.log import POSITION_MAX
-from projections import builds, estimate_detail, positions, project_list, project_names, rebuild
+from projections import builds, delivery, estimate_detail, positions, project_list, project_names, rebuild
 from projections.follower import Follower
 from projections.rebuild import Differs, Progress
 from projections.registry import FOLLOWED
 from projections.settings import EngineSettings
+from tests.eventstore.units import appended, unit, writer
 from tests.projections import models
 from tests.projections.commands import command, edit, estimate, line, project
 from tests.projections.conftest import Company, World
@@ -148,6 +149,28 @@ async def _caught_up(world: World, companies: list[Company], position: int) -> N
                 if reached == position:
                     break
                 await asyncio.sleep(0.02)
+
+
+async def test_case_03_writer_paused_during_a_rebuild_and_forced_catch_up(
+    world: World, company: Company, database_url: str
+) -> None:
+    """What a paused writer has numbered is in no build, and in all of them afterwards."""
+    await _some(company)
+    engine = await world.engine()
+    await engine.advance(company.tenant)
+    async with await writer(database_url) as paused:
+        async with paused.transaction():
+            (outcome,) = await appended(paused, company.tenant, unit((uuid4(), 0, 3)))
+            await rebuild.rebuild(world.projector, "activity_log")
+            await engine.refresh()
+            await engine.advance(company.tenant)
+            async with company.reading() as reader:
+                assert await positions.position_of(reader, "activity_log") == outcome.first - 1
+        await engine.advance(company.tenant)
+    async with company.reading() as reader:
+        assert await positions.position_of(reader, "activity_log") == outcome.first + 2
+        assert await delivery.verify(reader, "activity_log") == []
+    assert await rebuild.proves(world.projector, "activity_log", company.tenant, outcome.first + 2) == []
 
 
 async def test_a_rebuild_beside_a_company_at_work(world: World, company: Company) -> None:

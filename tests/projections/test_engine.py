@@ -43,7 +43,7 @@ async def _names_engine(world: World, **settings: Any) -> Engine:
     return await world.engine([models.model()], **settings)
 
 
-async def test_of_two_owners_exactly_one_commits(world: World, company: Company) -> None:
+async def test_case_13_of_two_owners_exactly_one_commits(world: World, company: Company) -> None:
     await project(company)
     one, other = await _names_engine(world), await _names_engine(world)
     [target] = one.targets.values()
@@ -60,7 +60,7 @@ async def test_of_two_owners_exactly_one_commits(world: World, company: Company)
     assert len(await _names(company)) == 1
 
 
-async def test_two_owners_at_once_commit_each_batch_once(world: World, company: Company) -> None:
+async def test_case_13_two_owners_at_once_commit_each_batch_once(world: World, company: Company) -> None:
     for number in range(40):
         await project(company, f"P {number}")
     engines = [await _names_engine(world, projection_batch_events_max=3) for _ in range(2)]
