@@ -8,8 +8,8 @@ from typing import Final
 from api.app import SIDES
 from api.server import run
 from api.settings import ApiSettings
+from eventstore import process
 from eventstore import settings as environment
-from eventstore import telemetry, traces
 from eventstore.settings import SettingsError, StoreSettings
 from projections.settings import EngineSettings
 
@@ -31,8 +31,7 @@ def main(arguments: list[str], environ: Mapping[str, str]) -> int:
     except SettingsError as error:
         print(error, file=sys.stderr)  # noqa: T201  # the operator reads it before there is a log
         return EXIT_SETTINGS
-    telemetry.configure(store.log_format, store.log_level)
-    traces.configure(environ, "cairn-api")
+    process.begin(store, environ, "cairn-api")
     return run(store, settings, sides)
 
 

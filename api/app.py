@@ -8,7 +8,7 @@ from uuid import UUID
 
 from litestar import Litestar, Request, Response, Router
 from litestar.handlers import HTTPRouteHandler
-from litestar.types import Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
 from api import commands, health, live, openapi, problems, schemas
 from api.commands import CommandSide
@@ -77,9 +77,10 @@ class Api:
         self.catch_up = CatchUp(self.reader, settings)
         self.live = LiveSide(self.reader, self.identities, self.followers, settings)
         self.store = self._store() if "commands" in sides else None
+        self._command_side = None if self.store is None else CommandSide(self.store, self.identities, settings)
         self.health = Health(self._databases(), self.broker, self._figures(), settings, health.newest_migration())
         self.litestar = self._litestar()
-        self._gate = Gate(self.litestar, settings)
+        self._gate = Gate(self.litestar, settings, self._shortcut())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._gate(scope, receive, send)
@@ -163,6 +164,9 @@ class Api:
                 opened.push_async_callback(self.store.close)
             yield
 
+    def _shortcut(self) -> Callable[[HTTPScope], ASGIApp | None] | None:
+        return None if self._command_side is None else commands.shortcut(self._command_side)
+
     def _litestar(self) -> Litestar:
         return Litestar(
             [
@@ -180,9 +184,8 @@ class Api:
 
     def _routers(self) -> list[Router]:
         routers = []
-        if self.store is not None:
-            side = CommandSide(self.store, self.identities, self._settings)
-            routers.append(Router("/", route_handlers=commands.routes(side)))
+        if self._command_side is not None:
+            routers.append(Router("/", route_handlers=commands.routes(self._command_side)))
         if "queries" in self._sides:
             routers += self._query_routers()
         return routers

@@ -1,9 +1,9 @@
 """Bodies of requests: read raw, within a size and a time."""
 
 import asyncio
-from typing import Any, Final
+from typing import Final
 
-from litestar.connection import Request
+from litestar.types import Receive
 
 from api.identity import Headers
 from api.problems import Problem
@@ -13,7 +13,7 @@ _DRAINED_BYTES_MAX: Final = 256 * 1024 * 1024
 """A refused body up to this length may still arrive, to be dropped: most clients read no answer before all is sent."""
 
 
-async def read(request: Request[Any, Any, Any], headers: Headers, settings: ApiSettings) -> bytes:
+async def read(receive: Receive, headers: Headers, settings: ApiSettings) -> bytes:
     """The body of a request, whole. Raises Problem when it is too large, too slow, or not sent as JSON."""
     media_type = headers.get(b"content-type", b"application/json").partition(b";")[0].strip().lower()
     if media_type != b"application/json":
@@ -23,18 +23,18 @@ async def read(request: Request[Any, Any, Any], headers: Headers, settings: ApiS
         raise _too_large(settings, close=int(announced) > _DRAINED_BYTES_MAX)
     try:
         async with asyncio.timeout(settings.api_body_seconds_max):
-            return await _received(request, settings)
+            return await _received(receive, settings)
     except TimeoutError:
         raise Problem(
             "request.body-too-slow", headers={"Connection": "close"}, seconds_max=settings.api_body_seconds_max
         ) from None
 
 
-async def _received(request: Request[Any, Any, Any], settings: ApiSettings) -> bytes:
+async def _received(receive: Receive, settings: ApiSettings) -> bytes:
     parts: list[bytes] = []
     size = 0
     while True:
-        message = await request.receive()
+        message = await receive()
         if message["type"] == "http.disconnect":
             raise Problem("request.malformed", "The client went away before its body was complete.")
         assert message["type"] == "http.request"

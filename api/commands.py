@@ -2,14 +2,14 @@
 
 import asyncio
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 from uuid import UUID
 
 import msgspec
 from litestar import Request, Response, post
 from litestar.handlers import HTTPRouteHandler
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 from msgspec.structs import replace
 
 from api import bodies, problems
@@ -17,7 +17,7 @@ from api.identity import Addresses, Caller, Headers, Identities, uuid_of
 from api.problems import Fault, Problem
 from api.settings import ApiSettings
 from domain.decider import Command, Decider, Rejected
-from domain.registry import COMMANDS
+from domain.registry import COMMANDS, kebab
 from eventstore.db import Unavailable
 from eventstore.log import Metadata
 from eventstore.transact import Context, Receipt, Store, transact
@@ -82,21 +82,20 @@ class CommandSide:
         self.addresses = Addresses(settings.api_trusted_proxies)
 
     async def accept(
-        self, decider: Decider[Any, Any, Any], kind: type[Command], verb: str, request: AnyRequest
+        self, decider: Decider[Any, Any, Any], kind: type[Command], id_: UUID, scope: HTTPScope, receive: Receive
     ) -> Answer:
         """One command: parsed, allowed, decided, appended. Answers once that is durable."""
-        headers: Headers = dict(request.scope["headers"])
+        headers: Headers = dict(scope["headers"])
         caller = await self.identities.of(headers)
         caller.must_be(kind.roles)
         command_id, expected_version = _required_id(headers), _expected_version(headers)
-        metadata = self._metadata(request, headers, caller)
-        command = kind.model_validate_json(await bodies.read(request, headers, self.settings))
-        id_ = cast("UUID", request.scope["path_params"]["id"])
+        metadata = self._metadata(scope, headers, caller)
+        command = kind.model_validate_json(await bodies.read(receive, headers, self.settings))
         context = Context(
             tenant=caller.tenant,
             actor=caller.actor,
             command_id=command_id,
-            request_hash=request_hash(decider.category, id_, verb, command),
+            request_hash=request_hash(decider.category, id_, kebab(kind.__name__), command),
             metadata=metadata,
         )
         return _answer(await self.transact(decider, id_, command, caller, context, expected_version=expected_version))
@@ -128,8 +127,8 @@ class CommandSide:
         if caller.role is None and type(command) is not COMMANDS["company", "register-company"][1]:
             await self.identities.must_exist(caller.tenant)
 
-    def _metadata(self, request: AnyRequest, headers: Headers, caller: Caller) -> Metadata:
-        peer = request.scope["client"]
+    def _metadata(self, scope: HTTPScope, headers: Headers, caller: Caller) -> Metadata:
+        peer = scope["client"]
         agent = headers.get(b"user-agent")
         return Metadata(
             correlation_id=_optional_id(headers, b"correlation-id", "Correlation-Id"),
@@ -143,8 +142,8 @@ class CommandSide:
         """Commands one after the other: a later one may rest on an earlier one. A refusal ends nothing."""
         headers: Headers = dict(request.scope["headers"])
         caller = await self.identities.of(headers)
-        items = _items(await bodies.read(request, headers, self.settings), self.settings)
-        metadata = self._metadata(request, headers, caller)
+        items = _items(await bodies.read(request.receive, headers, self.settings), self.settings)
+        metadata = self._metadata(request.scope, headers, caller)
         outcomes: list[Outcome] = []
         away: Unavailable | None = None
         for item in items:
@@ -195,7 +194,8 @@ def routes(side: CommandSide) -> list[HTTPRouteHandler]:
 
 def _route(side: CommandSide, decider: Decider[Any, Any, Any], kind: type[Command], verb: str) -> HTTPRouteHandler:
     async def accept(request: AnyRequest) -> ASGIApp:
-        return await side.accept(decider, kind, verb, request)
+        id_ = cast("UUID", request.scope["path_params"]["id"])
+        return await side.accept(decider, kind, id_, request.scope, request.receive)
 
     accept.__doc__ = kind.__doc__
     return post(
@@ -206,6 +206,38 @@ def _route(side: CommandSide, decider: Decider[Any, Any, Any], kind: type[Comman
         tags=[decider.category],
         status_code=201,
     )(accept)
+
+
+def shortcut(side: CommandSide) -> Callable[[HTTPScope], ASGIApp | None]:
+    """Finds a derived route by one look-up, past the framework, which would take a fifth of a command's time.
+
+    What it does not know, or cannot read, is the framework's to answer.
+    """
+    known = {
+        (category, verb): (decider, kind, f"/commands/{category}/{{id}}/{verb}")
+        for (category, verb), (decider, kind) in COMMANDS.items()
+    }
+
+    def find(scope: HTTPScope) -> ASGIApp | None:
+        parts = scope["path"].split("/")
+        if len(parts) != 5 or parts[1] != "commands" or scope["method"] != "POST":
+            return None
+        found = known.get((parts[2], parts[4]))
+        try:
+            id_ = UUID(parts[3])
+        except ValueError:
+            return None
+        if found is None:
+            return None
+        decider, kind, scope["path_template"] = found
+
+        async def accept(_: Scope, receive: Receive, send: Send) -> None:
+            answer = await side.accept(decider, kind, id_, scope, receive)
+            await answer(scope, receive, send)
+
+        return accept
+
+    return find
 
 
 def _batch_route(side: CommandSide) -> HTTPRouteHandler:

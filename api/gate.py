@@ -2,11 +2,12 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
 from litestar import Litestar
 from litestar.enums import ScopeType
-from litestar.types import HTTPScope, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 from prometheus_client import Counter, Histogram
 
 from api import problems
@@ -29,8 +30,11 @@ _ALWAYS: Final = frozenset({"/health/live", "/health/ready", "/metrics"})
 class Gate:
     """The outermost layer, around Litestar."""
 
-    def __init__(self, litestar: Litestar, settings: ApiSettings) -> None:
+    def __init__(
+        self, litestar: Litestar, settings: ApiSettings, shortcut: Callable[[HTTPScope], ASGIApp | None] | None
+    ) -> None:
         self.litestar = litestar
+        self._shortcut = shortcut
         self._settings = settings
         self.under_way = 0
         self._observed: dict[tuple[str, str], Any] = {}
@@ -56,7 +60,8 @@ class Gate:
             await answer.refuse(refused)
             return
         try:
-            await self.litestar(scope, receive, answer)
+            app = None if self._shortcut is None else self._shortcut(scope)
+            await (app or self.litestar)(scope, receive, answer)
         except Exception as error:
             if answer.status:  # too late for words: the broken connection says it
                 raise
@@ -110,7 +115,7 @@ class _Answer:
 
     async def refuse(self, error: Exception) -> None:
         """Answers with the problem document, below any framework."""
-        document, headers = problems.document_of(error)
+        document, headers = problems.refusal(error)
         body = problems.encoded(document)
         fields = headers | {"content-type": problems.MEDIA_TYPE, "content-length": str(len(body))}
         encoded = [(name.lower().encode(), value.encode()) for name, value in fields.items()]

@@ -249,18 +249,20 @@ def report(error: Exception) -> None:
         telemetry.log().error("request_failed", error=repr(error), exc_info=error)
 
 
-def answer(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    """Litestar's exception handler for everything."""
+def refusal(error: Exception) -> tuple[Document, dict[str, str]]:
+    """The document of whatever was raised, with every header of its answer but the body's own."""
     document, headers = document_of(error)
-    report(error)
+    headers = headers | {"Cache-Control": "no-store"}
     if document.status == 401:
-        headers = headers | {"WWW-Authenticate": 'Bearer realm="cairn"'}
-    return Response(
-        encoded(document),
-        status_code=document.status,
-        media_type=MEDIA_TYPE,
-        headers=headers | {"Cache-Control": "no-store"},
-    )
+        headers["WWW-Authenticate"] = 'Bearer realm="cairn"'
+    return document, headers
+
+
+def answer(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """Litestar's way to answer whatever was raised."""
+    report(error)
+    document, headers = refusal(error)
+    return Response(encoded(document), status_code=document.status, media_type=MEDIA_TYPE, headers=headers)
 
 
 class Explained(msgspec.Struct, frozen=True, kw_only=True):

@@ -21,6 +21,7 @@ from bench import (
     catch_up,
     disk,
     http,
+    long_stream,
     memory,
     project,
     relay,
@@ -30,6 +31,7 @@ from bench.ground import Ground
 from bench.measure import Line, Options, Report
 from bench.progress import CONSOLE
 from cairn import embedded
+from eventstore import process
 
 FIGURES: dict[str, ModuleType] = {
     "append_single": append_single,
@@ -41,8 +43,12 @@ FIGURES: dict[str, ModuleType] = {
     "http": http,
     "visible": visible,
     "disk": disk,
+    "long_stream": long_stream,
     "memory": memory,
 }
+
+WIDTH = 100
+"""A table narrower than this would cut its numbers."""
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -54,6 +60,7 @@ def main() -> None:
     if unknown:
         parser.error(f"no such figure: {', '.join(unknown)}; there are {', '.join(FIGURES)}")
     options = Options(rounds=arguments.rounds, seconds=arguments.seconds, full=arguments.full)
+    process.calm_collector()  # as the processes of the product do
     reports = []
     for name in arguments.figures or FIGURES:
         CONSOLE.print(f"[dim]{name}: {FIGURES[name].TITLE}[/]")
@@ -93,7 +100,7 @@ def _show(report: Report) -> None:
     for line in report.lines:
         values = (line.median, min(line.values), max(line.values))
         table.add_row(line.label, *(_number(value) for value in values), line.unit, _goal(line), _verdict(line))
-    console = Console()
+    console = Console(width=max(WIDTH, Console().width))
     console.print(table)
     for note in report.notes:
         console.print(f"  {note}")

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Protocol
 from uuid import UUID
@@ -21,6 +21,9 @@ IDLE = TransactionStatus.IDLE
 
 RETRIES_MAX = 3
 """How often a batch is sent again when its connection broke. Command ids make that safe."""
+
+HALVED_UNITS_MIN = 8
+"""A batch of fewer units is answered all at once: there is nothing to gain by overlapping."""
 
 CONNECTIONS_KEPT = 4
 """Connections kept out of the pool between appends: fetching one anew costs a tenth of a lone append."""
@@ -76,6 +79,19 @@ class _Waiting:
             self.settle(None)
         if error is not None and not self.future.done():
             self.future.set_exception(error)
+
+
+_Answer = tuple[_Waiting, Outcome | Rejected | Exception]
+
+
+def _give_out(answers: list[_Answer]) -> None:
+    """Tells whoever asked. Empties the list, so that nobody is told twice."""
+    for waiting, outcome in answers:
+        if isinstance(outcome, Exception) and not isinstance(outcome, Rejected):
+            waiting.fail(outcome)
+        else:
+            waiting.answer(outcome)
+    answers.clear()
 
 
 class _Lane:
@@ -139,19 +155,51 @@ class Appender:
             await self._writer.give_back(self._kept.pop())
 
     async def _drain(self, tenant: UUID, lane: _Lane) -> None:
+        """Sends batch after batch until nothing waits.
+
+        Half of a batch's outcomes are given out first, and the commands that follow on them go out at once; the other
+        half is given out while those are at the server. Otherwise everybody would wait for the server together, and
+        then the server for everybody.
+        """
+        held: list[_Answer] = []
         try:
-            while lane.waiting:
-                batch = self._next_batch(lane)
-                try:
-                    await self._append(tenant, batch)
-                except Exception as error:  # the batch's own futures carry it to whoever asked
-                    telemetry.log().warning("append_failed", tenant=str(tenant), units=len(batch), error=repr(error))
-                    for waiting in batch:
-                        waiting.fail(_unavailable(error))
+            while lane.waiting or held:
+                sending: Awaitable[list[_Answer]] = self._outcomes(tenant, self._next_batch(lane))
+                if held:
+                    sending = asyncio.ensure_future(sending)
+                    await asyncio.sleep(0)  # the batch goes out
+                    _give_out(held)
+                answers = await sending
+                half = len(answers) // 2 if len(answers) >= HALVED_UNITS_MIN else len(answers)
+                _give_out(answers[:half])
+                held = answers[half:]
+                await asyncio.sleep(0)  # whoever got an outcome says what is next
         finally:
+            _give_out(held)
             lane.busy = False
             if not lane.waiting:
                 self._lanes.pop(tenant, None)
+
+    async def _outcomes(self, tenant: UUID, batch: list[_Waiting]) -> list[_Answer]:
+        """What became of each unit of a batch; an error, which is the batch's own, for all of them."""
+        if not batch:
+            return []
+        try:
+            with traces.span("append", tenant=str(tenant), units=len(batch)):
+                outcomes = await self._retrying(tenant, batch)
+        except Exception as error:  # it is carried to whoever asked
+            telemetry.log().warning("append_failed", tenant=str(tenant), units=len(batch), error=repr(error))
+            failed = _unavailable(error)
+            return [(waiting, failed) for waiting in batch]
+        telemetry.APPEND_BATCH_UNITS.observe(len(batch))
+        ends = [
+            outcome.first + len(waiting.unit.events) - 1
+            for waiting, outcome in zip(batch, outcomes, strict=True)
+            if isinstance(outcome, Appended)
+        ]
+        if ends and self._committed is not None:
+            self._committed(tenant, max(ends))
+        return list(zip(batch, outcomes, strict=True))
 
     def _next_batch(self, lane: _Lane) -> list[_Waiting]:
         batch: list[_Waiting] = []
@@ -175,20 +223,6 @@ class Appender:
             commands.add(waiting.unit.command_id)
             size += waiting.size
         return batch
-
-    async def _append(self, tenant: UUID, batch: list[_Waiting]) -> None:
-        if not batch:
-            return
-        with traces.span("append", tenant=str(tenant), units=len(batch)):
-            outcomes = await self._retrying(tenant, batch)
-        last = 0
-        for waiting, outcome in zip(batch, outcomes, strict=True):
-            if isinstance(outcome, Appended):
-                last = max(last, outcome.first + len(waiting.unit.events) - 1)
-            waiting.answer(outcome)
-        telemetry.APPEND_BATCH_UNITS.observe(len(batch))
-        if last and self._committed is not None:
-            self._committed(tenant, last)
 
     async def _retrying(self, tenant: UUID, batch: list[_Waiting]) -> Sequence[Outcome | Rejected]:
         """Sends the batch, again if the connection broke: a unit that was committed all the same says it was done."""

@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -68,13 +68,19 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     replayed: bool = False
 
 
+_Key = tuple[bytes, bytes, str]
+"""Company, id and category: of bytes, because hashing a UUID is a call into Python."""
+
+
 class _Stream:
     """A folded state in memory. `version` and `state` may run ahead of the log by the units of `ahead`."""
 
-    __slots__ = ("ahead", "decider", "saved_version", "state", "version")
+    __slots__ = ("ahead", "decider", "key", "ref", "saved_version", "state", "version")
 
-    def __init__(self, decider: Decider[Any, Any, Any], version: int, state: State, saved_version: int) -> None:
-        self.decider = decider
+    def __init__(self, key: _Key, ref: Ref, version: int, state: State, saved_version: int) -> None:
+        self.key = key
+        self.ref = ref
+        self.decider = BY_CATEGORY[ref.category]
         self.version = version
         self.state = state
         self.saved_version = saved_version
@@ -86,11 +92,6 @@ class _Stream:
         for event in events:
             version, state = version + 1, self.decider.evolve(state, event)
         return version, state
-
-
-_Key = tuple[UUID, Ref]
-
-_Decision = tuple[list[Written], dict[Ref, _Stream]]
 
 
 class Store:
@@ -136,145 +137,139 @@ class Store:
         await self.writer.close()
 
     def append(
-        self, tenant: UUID, unit: Unit, streams: Mapping[Ref, _Stream], written: Sequence[Written]
+        self, tenant: UUID, unit: Unit, streams: Sequence[_Stream], written: Sequence[Written]
     ) -> "asyncio.Future[Outcome | Rejected]":
         """Queues a unit, and moves the states it was decided on ahead of the log: the next command decides on those.
 
         When the unit fails, the states are dropped, and what was decided on them fails its version checks.
         """
-        ahead = {ref: stream.folded(event for at, event in written if at == ref) for ref, stream in streams.items()}
+        ahead = [stream.folded([event for at, event in written if at == stream.ref]) for stream in streams]
         future = self._appender.enqueue(
             tenant,
             unit,
             [event for _, event in written],
             lambda outcome: self._settle(tenant, streams, future, outcome),
         )
-        for ref, stream in streams.items():
-            self._move(tenant, ref, stream, *ahead[ref])
+        for stream, (version, state) in zip(streams, ahead, strict=True):
+            self._move(stream, version, state)
             stream.ahead = future
         return future
 
     async def stream(self, tenant: UUID, ref: Ref) -> _Stream:
         """The stream's state, from memory or the log. Concurrent first uses share one load."""
-        key = (tenant, ref)
+        key = (tenant.bytes, ref.id.bytes, ref.category)
         found = self._streams.get(key)
         if found is not None:
             self._streams.move_to_end(key)
             return found
         loading = self._loading.get(key)
         if loading is None:
-            loading = asyncio.ensure_future(self._load(tenant, ref))
+            loading = asyncio.ensure_future(self._load(tenant, key, ref))
             self._loading[key] = loading
             loading.add_done_callback(lambda _: self._loading.pop(key, None))
         return await asyncio.shield(loading)
 
-    def forget(self, tenant: UUID, ref: Ref) -> None:
+    def _forget(self, stream: _Stream) -> None:
         """Drops a state from memory; the next use reads the log."""
-        dropped = self._streams.pop((tenant, ref), None)
-        if dropped is not None:
-            self._cached_events -= dropped.version
+        if self._streams.get(stream.key) is stream:
+            del self._streams[stream.key]
+            self._cached_events -= stream.version
             telemetry.STREAMS_CACHED.set(len(self._streams))
 
-    def _move(self, tenant: UUID, ref: Ref, stream: _Stream, version: int, state: State) -> None:
-        if self._streams.get((tenant, ref)) is stream:
+    def _move(self, stream: _Stream, version: int, state: State) -> None:
+        if self._streams.get(stream.key) is stream:
             self._cached_events += version - stream.version
         stream.version, stream.state = version, state
 
-    async def _load(self, tenant: UUID, ref: Ref) -> _Stream:
-        decider = BY_CATEGORY[ref.category]
+    async def _load(self, tenant: UUID, key: _Key, ref: Ref) -> _Stream:
         async with self.writer.bound(tenant) as reader:
-            stream = await self._snapshot(reader, decider, ref)
+            stream = await self._snapshot(reader, key, ref)
             telemetry.LOADS.labels("log" if stream.version == 0 else "snapshot").inc()
-            await self._catch_up(reader, ref, stream)
-        key = (tenant, ref)
+            await self._catch_up(reader, stream)
         self._streams[key] = stream
         self._cached_events += stream.version
         self._evict()
-        self._save_if_long(tenant, ref.id, stream)
+        self._save_if_long(tenant, stream)
         return stream
 
-    async def _snapshot(self, reader: Reader, decider: Decider[Any, Any, Any], ref: Ref) -> _Stream:
+    async def _snapshot(self, reader: Reader, key: _Key, ref: Ref) -> _Stream:
+        decider = BY_CATEGORY[ref.category]
         values = {"stream_id": ref.id, "fingerprint": codec.fingerprint(decider)}
         rows = await reader.tuples(SQL["load_snapshot"], values)
         if rows:
             version, body = rows[0]
             try:
-                return _Stream(decider, version, codec.decode_state(type(decider.initial), body), version)
+                return _Stream(key, ref, version, codec.decode_state(type(decider.initial), body), version)
             except msgspec.MsgspecError as error:  # a cache: the log is read instead
                 telemetry.log().warning("snapshot_failed", stream=str(ref.id), error=str(error))
-        return _Stream(decider, 0, decider.initial, 0)
+        return _Stream(key, ref, 0, decider.initial, 0)
 
-    async def _catch_up(self, reader: Reader, ref: Ref, stream: _Stream) -> bool:
-        """Reads the stream's tail. Answers whether there was one."""
-        moved = False
+    async def _catch_up(self, reader: Reader, stream: _Stream) -> None:
+        """Folds the stream's tail."""
+        ref = stream.ref
         while page := await log.read_stream(reader, ref.id, after_version=stream.version):
             recorded = [stored.decoded() for stored in page]
             if recorded[0].category != ref.category:
                 raise Rejected(f"{ref.category}.id-in-use", "conflict", id=str(ref.id), is_a=recorded[0].category)
-            self._move(reader.tenant, ref, stream, *stream.folded(each.event for each in recorded))
-            moved = True
+            self._move(stream, *stream.folded([each.event for each in recorded]))
             if len(page) < log.PAGE_EVENTS:
                 break
-        return moved
 
-    async def refreshed(self, tenant: UUID, streams: Mapping[Ref, _Stream]) -> bool:
-        """Reads the tails of states that were used. Answers whether any had moved on in the log."""
+    async def refreshed(self, tenant: UUID, streams: Sequence[_Stream]) -> bool:
+        """Looks whether states that were used have been left behind by the log; those are dropped."""
         async with self.writer.bound(tenant) as reader:
-            moved = [await self._moved(reader, ref, stream) for ref, stream in streams.items()]
+            moved = [await self._moved(reader, stream) for stream in streams]
         return any(moved)
 
-    async def _moved(self, reader: Reader, ref: Ref, stream: _Stream) -> bool:
+    async def _moved(self, reader: Reader, stream: _Stream) -> bool:
         if stream.ahead is not None:  # others write through this process now: they will be seen when it settles
             return True
         before = stream.version
-        page = await log.read_stream(reader, ref.id, after_version=before, limit=1)
+        page = await log.read_stream(reader, stream.ref.id, after_version=before, limit=1)
         if page:
-            self.forget(reader.tenant, ref)
+            self._forget(stream)
         return bool(page) or stream.version != before
 
     def _evict(self) -> None:
-        """Drops the states used longest ago, never one that others are decided on."""
-        for key in list(self._streams):
+        """Drops the states used longest ago, never one that others are decided on, nor the newest."""
+        for stream in list(self._streams.values())[:-1]:
             enough_streams = len(self._streams) <= self.settings.cached_streams_max
             if enough_streams and self._cached_events <= self.settings.cached_events_max:
                 break
-            if self._streams[key].ahead is None and key != next(reversed(self._streams)):
-                self.forget(*key)
+            if stream.ahead is None:
+                self._forget(stream)
         telemetry.STREAMS_CACHED.set(len(self._streams))
 
-    def _save_if_long(self, tenant: UUID, stream_id: UUID, stream: _Stream) -> None:
-        if stream.ahead is None and stream.version - stream.saved_version >= self.settings.snapshot_every_events:
+    def _save_if_long(self, tenant: UUID, stream: _Stream) -> None:
+        if stream.version - stream.saved_version >= self.settings.snapshot_every_events and stream.ahead is None:
             stream.saved_version = stream.version
-            saving = asyncio.create_task(self._save(tenant, stream_id, stream.decider, stream.version, stream.state))
+            saving = asyncio.create_task(self._save(tenant, stream.ref, stream.version, stream.state))
             self._saving.add(saving)
             saving.add_done_callback(self._saving.discard)
 
-    async def _save(
-        self, tenant: UUID, stream_id: UUID, decider: Decider[Any, Any, Any], version: int, state: State
-    ) -> None:
+    async def _save(self, tenant: UUID, ref: Ref, version: int, state: State) -> None:
         values = {
-            "stream_id": stream_id,
+            "stream_id": ref.id,
             "stream_version": version,
-            "fingerprint": codec.fingerprint(decider),
+            "fingerprint": codec.fingerprint(BY_CATEGORY[ref.category]),
             "state": await asyncio.to_thread(codec.encode_state, state),
         }
         try:
             async with self.writer.bound(tenant) as reader:
                 await reader.connection.execute(SQL["save_snapshot"], values)
         except (psycopg.Error, Unavailable) as error:  # a cache: nothing is lost
-            telemetry.log().warning("snapshot_failed", stream=str(stream_id), error=str(error))
+            telemetry.log().warning("snapshot_failed", stream=str(ref.id), error=str(error))
 
     def _settle(
-        self, tenant: UUID, streams: Mapping[Ref, _Stream], unit: object, outcome: Outcome | Rejected | None
+        self, tenant: UUID, streams: Sequence[_Stream], unit: object, outcome: Outcome | Rejected | None
     ) -> None:
         """Squares the states a unit was decided on with its outcome: confirmed if it was the last ahead of them."""
-        for ref, stream in streams.items():
+        for stream in streams:
             if not isinstance(outcome, Appended):
-                if self._streams.get((tenant, ref)) is stream:
-                    self.forget(tenant, ref)
+                self._forget(stream)
             elif stream.ahead is unit:
                 stream.ahead = None
-                self._save_if_long(tenant, ref.id, stream)
+                self._save_if_long(tenant, stream)
 
 
 async def transact(
@@ -292,6 +287,8 @@ async def transact(
     CommandMisused (the id belongs to another request), Unavailable (ask again with the same id).
     """
     own = Ref(decider.category, stream_id)
+    if not traces.wanted():
+        return await _until_decided(store, own, command, context, expected_version)
     name = f"transact {decider.category}.{type(command).__name__}"
     with traces.span(name, tenant=str(context.tenant), command_id=str(context.command_id)):
         return await _until_decided(store, own, command, context, expected_version)
@@ -322,15 +319,15 @@ async def _attempt(
     decider = BY_CATEGORY[own.category]
     spanning = decider.spanning.get(type(command))
     refs = [own] if spanning is None else [own, *spanning.reads(own.id, command)]
-    streams = {ref: await store.stream(context.tenant, ref) for ref in refs}
-    versions = {ref: stream.version for ref, stream in streams.items()}
+    streams = [await store.stream(context.tenant, ref) for ref in refs]
+    versions = [stream.version for stream in streams]
     try:
-        if expected_version is not None and versions[own] != expected_version:
-            raise VersionConflict(own, versions[own], expected_version)
+        if expected_version is not None and versions[0] != expected_version:
+            raise VersionConflict(own, versions[0], expected_version)
         if spanning is None:
-            written = [(own, event) for event in decider.decide(command, streams[own].state)]
+            written = [(own, event) for event in decider.decide(command, streams[0].state)]
         else:
-            written = spanning.decide(own.id, command, {ref: stream.state for ref, stream in streams.items()})
+            written = spanning.decide(own.id, command, {stream.ref: stream.state for stream in streams})
     except (Rejected, VersionConflict):
         replayed = await _done_before(store, own, context)
         if replayed is not None:
@@ -338,34 +335,40 @@ async def _attempt(
         if await _ahead_or_stale(store, context.tenant, streams):
             return None
         raise
-    unit = _unit(context, versions, written)
-    future = store.append(context.tenant, unit, streams, written)
-    return await _answer(store, own, context, unit, await future)
+    unit = _unit(context, streams, versions, written)
+    outcome = await store.append(context.tenant, unit, streams, written)
+    return await _answer(store, own, context, unit, outcome)
 
 
-async def _ahead_or_stale(store: Store, tenant: UUID, streams: Mapping[Ref, _Stream]) -> bool:
+async def _ahead_or_stale(store: Store, tenant: UUID, streams: Sequence[_Stream]) -> bool:
     """Whether a refusal rests on units that are not durable yet, or on states the log has left behind."""
-    pending = {stream.ahead for stream in streams.values() if stream.ahead is not None}
+    pending = {stream.ahead for stream in streams if stream.ahead is not None}
     if pending:
         await asyncio.wait(pending)
         return True
     return await store.refreshed(tenant, streams)
 
 
-def _unit(context: Context, versions: Mapping[Ref, int], written: Sequence[Written]) -> Unit:
-    reached = dict(versions)
+def _unit(context: Context, streams: Sequence[_Stream], versions: Sequence[int], written: Sequence[Written]) -> Unit:
+    reached = list(versions)
     events = []
     for ref, event in written:
-        reached[ref] += 1
+        at = next(number for number, stream in enumerate(streams) if stream.ref == ref)
+        reached[at] += 1
+        kind = type(event)
         events.append(
-            NewEvent(ref.id, reached[ref], codec.tag(event), event.schema_version, uuid7(), codec.encode(event))
+            NewEvent(ref.id, reached[at], codec.tag(event), kind.schema_version, uuid7(), codec.encode(event))
         )
+    checks = [
+        Check(stream.ref.id, before, after - before)
+        for stream, before, after in zip(streams, versions, reached, strict=True)
+    ]
     return Unit(
         command_id=context.command_id,
         request_hash=context.request_hash,
         actor=context.actor,
         metadata=msgspec.json.encode(context.metadata),
-        checks=[Check(ref.id, version, reached[ref] - version) for ref, version in versions.items()],
+        checks=checks,
         events=events,
         salts=[os.urandom(16) for _ in events],
     )
@@ -377,7 +380,7 @@ async def _answer(
     """What an outcome means to whoever sent the command."""
     match outcome:
         case Appended():
-            return _receipt(own, unit, outcome)
+            return _receipt(unit, outcome)
         case DoneBefore(position):
             return await _receipt_of(store, own, context, position)
         case Conflict():
@@ -389,9 +392,9 @@ async def _answer(
     raise AssertionError(outcome)
 
 
-def _receipt(own: Ref, unit: Unit, appended: Appended) -> Receipt:
+def _receipt(unit: Unit, appended: Appended) -> Receipt:
     count = len(unit.events)
-    check = next(check for check in unit.checks if check.stream_id == own.id)
+    check = unit.checks[0]  # the command's own stream comes first
     return Receipt(
         command_id=unit.command_id,
         first_position=appended.first if count else None,

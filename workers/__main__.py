@@ -15,8 +15,8 @@ from uuid import UUID
 import uvloop
 from prometheus_client import start_http_server
 
+from eventstore import process
 from eventstore import settings as environment
-from eventstore import telemetry, traces
 from eventstore.db import Database, Unsafe, role_url
 from eventstore.settings import SettingsError, StoreSettings
 from eventstore.wire import Broker
@@ -57,8 +57,7 @@ def _database(store: StoreSettings, name: str, connections: int) -> Database:
 
 def run(name: str, store: StoreSettings, engine: EngineSettings, workers: WorkerSettings) -> int:
     """Runs a worker until SIGTERM or SIGINT; the exit code of the process. 0 means that it ended in order."""
-    telemetry.configure(store.log_format, store.log_level)
-    traces.configure(os.environ, f"cairn-{name}")
+    process.begin(store, os.environ, f"cairn-{name}")
     try:
         return uvloop.run(_until_signalled(build(name, store, engine, workers)))
     except SettingsError as error:
