@@ -12,6 +12,7 @@ from api.settings import ApiSettings
 from cairn import up
 from cairn.care import projector
 from eventstore import liveness, log, sql
+from eventstore.codec import Undecodable
 from eventstore.db import Connection, Database, Reader, Unavailable, Unsafe, role_url
 from eventstore.settings import StoreSettings
 from migrations import run as migrations
@@ -49,7 +50,8 @@ async def examine(store: StoreSettings, api: ApiSettings) -> list[Finding]:
         async with database.connection() as connection:
             companies = [head.tenant for head in await log.heads(connection)]
             findings += [await _workers(connection, store, api)]
-        findings += [await _log(database, companies), await _leaves(database, companies)]
+        findings += [await _log(database, companies), await _readable(database, companies)]
+        findings += [await _leaves(database, companies)]
         findings += [await _delivery(database, companies), await _parked(database, companies)]
     return findings
 
@@ -145,6 +147,21 @@ async def _log(database: Database, companies: Sequence[UUID]) -> Finding:
             "log", False, "; ".join(faults), "Events are missing: restore from a backup. Nothing of ours deletes."
         )
     return Finding("log", True, f"{events} events of {len(companies)} companies, without a gap")
+
+
+async def _readable(database: Database, companies: Sequence[UUID]) -> Finding:
+    """Every event ever stored is one that this release can read, through the upcasts where it is older."""
+    unreadable = []
+    for tenant in companies:
+        after = 0
+        async with database.bound(tenant) as reader:
+            try:
+                async for page in log.read_all(reader):
+                    after = page[-1].position
+            except Undecodable as error:
+                unreadable.append(f"{tenant} after {after}: {error}")
+    mend = "This release is older than what wrote them, or an upcast is missing: run the release that wrote them."
+    return _none("events", unreadable, "cannot be read", mend)
 
 
 async def _leaves(database: Database, companies: Sequence[UUID]) -> Finding:

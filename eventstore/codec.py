@@ -1,8 +1,8 @@
 """Event ↔ stored bytes, through the registry and the upcasts; state ↔ snapshot bytes."""
 
 import hashlib
-from collections.abc import Mapping
-from typing import Any, TypeVar, Union, get_args
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, get_args
 
 import msgspec
 
@@ -14,7 +14,10 @@ from domain.upcasts import upcast
 S = TypeVar("S", bound=State)
 
 _encoder = msgspec.json.Encoder()
-_decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Union[tuple(EVENTS.values())])  # noqa: UP007  computed union
+_DECODERS: Mapping[str, tuple[int, Callable[[bytes], Event]]] = {
+    tag: (event.schema_version, msgspec.json.Decoder(event).decode) for tag, event in EVENTS.items()
+}
+"""By tag: today's schema version, and how its body is read. One decoder a type is faster than one for all."""
 _TAGS: Mapping[type[Event], str] = {event: tag for tag, event in EVENTS.items()}
 _FINGERPRINTS: dict[tuple[str, int, type[State]], bytes] = {}
 
@@ -35,13 +38,13 @@ def tag(event: Event) -> str:
 
 def decode(kind: str, schema_version: int, payload: bytes) -> Event:
     """The event as today's code knows it. Older shapes pass through the upcasts, oldest first."""
-    known = EVENTS.get(kind)
-    if known is not None and known.schema_version == schema_version:
-        try:
-            return _decoder.decode(payload)
-        except msgspec.MsgspecError as error:
-            raise Undecodable(f"{kind} version {schema_version}: {error}") from error
-    return _decode_older(kind, schema_version, payload)
+    known = _DECODERS.get(kind)
+    if known is None or known[0] != schema_version:
+        return _decode_older(kind, schema_version, payload)
+    try:
+        return known[1](payload)
+    except msgspec.MsgspecError as error:
+        raise Undecodable(f"{kind} version {schema_version}: {error}") from error
 
 
 def _decode_older(kind: str, schema_version: int, payload: bytes) -> Event:

@@ -1,7 +1,8 @@
 """The log: append units, read a stream, read a company's log, follow all companies."""
 
+import asyncio
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Generic, NamedTuple, TypeVar
 from uuid import UUID
@@ -26,6 +27,9 @@ POSITION_MAX = 2**63 - 2
 STILL_RECOVERING = frozenset({"CA003", "25006"})
 """The database replays its own log, and its history is not decided yet: our SQLSTATE, and that of a transaction which
 began read-only before the recovery ended."""
+
+READ_AHEAD_EVENTS = 500
+"""Events of a page that is read ahead: about what the socket holds, so that the server need not wait for the reader."""
 
 PAGE_EVENTS = 2_000
 """Events fetched in one round trip when a stream or log is read from end to end."""
@@ -360,6 +364,22 @@ async def read_log(
     return [
         Stored(reader.tenant, row) for row in await _fetch(reader, "read_log_of_types", values | {"types": list(types)})
     ]
+
+
+async def read_all(reader: Reader, *, after: int = 0, to: int = POSITION_MAX) -> AsyncIterator[list[Recorded[Event]]]:
+    """The bound company's log, decoded, page after page. The next page is on its way while one is decoded and used.
+
+    Raises codec.Undecodable at an event that today's code cannot read.
+    """
+    coming = asyncio.ensure_future(read_log(reader, after=after, to=to, limit=READ_AHEAD_EVENTS))
+    try:
+        while page := await coming:
+            coming = asyncio.ensure_future(read_log(reader, after=page[-1].position, to=to, limit=READ_AHEAD_EVENTS))
+            await asyncio.sleep(0)  # the question goes out
+            yield [_recorded(stored.tenant, stored.row) for stored in page]
+    finally:
+        coming.cancel()
+        await asyncio.gather(coming, return_exceptions=True)
 
 
 async def of_command(reader: Reader, command_id: UUID, first: int) -> list[Stored]:

@@ -405,8 +405,7 @@ CREATE TABLE cairn.events (
     payload bytea NOT NULL,
     CONSTRAINT events_position_check CHECK (("position" > 0)),
     CONSTRAINT events_stream_version_check CHECK ((stream_version > 0))
-)
-WITH (toast_tuple_target='640');
+);
 ALTER TABLE ONLY cairn.events ALTER COLUMN metadata SET STORAGE MAIN;
 ALTER TABLE ONLY cairn.events ALTER COLUMN payload SET STORAGE MAIN;
 ALTER TABLE ONLY cairn.events FORCE ROW LEVEL SECURITY;

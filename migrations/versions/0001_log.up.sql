@@ -52,7 +52,7 @@ create table cairn.events (
   payload bytea not null,
   primary key (tenant, position),
   unique (tenant, stream_id, stream_version)
-) with (toast_tuple_target = 640); -- compress payloads in place from there on; they move out only when a page is full
+);
 alter table cairn.events alter column payload set storage main, alter column metadata set storage main;
 
 -- A command is one row here: its first event. It serves "was this id used before" for ever.

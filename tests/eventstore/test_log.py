@@ -131,6 +131,19 @@ async def test_pages_filters_and_ranges(connection: Connection, query: Database,
         assert [each.decoded().stream_version for each in page] == [3, 4]
 
 
+async def test_the_whole_log_is_read_ahead_in_order(connection: Connection, query: Database, tenant: UUID) -> None:
+    stream = uuid4()
+    for start in range(0, 1_200, 300):
+        await appended(connection, tenant, unit((stream, start, 300)))
+    async with query.bound(tenant) as bound:
+        seen = [each.position async for page in log.read_all(bound, after=7, to=1_150) for each in page]
+        assert seen == list(range(8, 1_151))
+        async for page in log.read_all(bound):  # whoever leaves early leaves the connection usable
+            assert page[0].position == 1
+            break
+        assert len(await log.read_log(bound, limit=3)) == 3
+
+
 FORBIDDEN = [
     "update cairn.events set actor = actor",
     "delete from cairn.events",
