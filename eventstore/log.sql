@@ -75,10 +75,6 @@ union all
 select position, request_hash from cairn.empty_commands
 where tenant = cairn.bound_tenant() and command_id = %(command_id)s
 
--- name: stream_at : the version a stream had, and the time, when the log stood at a position
-select
-  coalesce((select max(e.stream_version) from cairn.events e
-    where e.tenant = h.tenant and e.stream_id = %(stream_id)s and e.position <= %(position)s), 0),
-  coalesce((select e.recorded_at from cairn.events e
-    where e.tenant = h.tenant and e.position = %(position)s), h.recorded_at)
-from cairn.heads h where h.tenant = cairn.bound_tenant()
+-- name: empty_command : what a command that had nothing to do met
+select stream_version, recorded_at from cairn.empty_commands
+where tenant = cairn.bound_tenant() and command_id = %(command_id)s

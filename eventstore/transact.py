@@ -441,7 +441,7 @@ async def receipt_at(reader: Reader, own: Ref | None, command_id: UUID, position
             leaves=[event.leaf.hex() for event in events],
             replayed=True,
         )
-    rows = await reader.tuples(SQL["stream_at"], {"stream_id": None if own is None else own.id, "position": position})
+    rows = await reader.tuples(SQL["empty_command"], {"command_id": command_id})
     version, recorded_at = rows[0]
     return Receipt(
         command_id=command_id,

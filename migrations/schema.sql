@@ -91,10 +91,13 @@ begin
     select array_agg(a.leaf order by a.position) into append_1.leaves from appended a;
   end if;
   if v_count = 0 or cardinality(p_commands) > 1 then -- some unit may have no event: remember that it was done
-    insert into cairn.empty_commands (tenant, command_id, request_hash, position)
-      select p_tenant, p_commands[u], p_hashes[u], append_1.head
-      from generate_subscripts(p_commands, 1) u
-      where append_1.outcomes[u] = 0 and u <> all (p_units);
+    insert into cairn.empty_commands (
+      tenant, command_id, request_hash, position, recorded_at, stream_id, stream_version)
+    select p_tenant, p_commands[u], p_hashes[u], append_1.head + (select count(*) from unnest(p_units) e where e < u),
+      append_1.recorded_at,
+      p_check_streams[array_position(p_check_units, u)], p_check_versions[array_position(p_check_units, u)]
+    from generate_subscripts(p_commands, 1) u
+    where append_1.outcomes[u] = 0 and u <> all (p_units);
   end if;
 end $$;
 ALTER FUNCTION cairn.append_1(p_tenant uuid, p_commands uuid[], p_hashes bytea[], p_check_units integer[], p_check_streams uuid[], p_check_versions integer[], p_check_writes integer[], p_units integer[], p_streams uuid[], p_versions integer[], p_types text[], p_schemas smallint[], p_event_ids uuid[], p_actors uuid[], p_salts bytea[], p_metadata bytea[], p_payloads bytea[], OUT head bigint, OUT recorded_at timestamp with time zone, OUT epoch bigint, OUT leaves bytea[], OUT outcomes smallint[], OUT positions bigint[], OUT conflicts uuid[], OUT versions integer[]) OWNER TO cairn_owner;
@@ -375,7 +378,10 @@ CREATE TABLE cairn.empty_commands (
     tenant uuid NOT NULL,
     command_id uuid NOT NULL,
     request_hash bytea NOT NULL,
-    "position" bigint NOT NULL
+    "position" bigint NOT NULL,
+    recorded_at timestamp with time zone NOT NULL,
+    stream_id uuid NOT NULL,
+    stream_version integer NOT NULL
 );
 ALTER TABLE ONLY cairn.empty_commands FORCE ROW LEVEL SECURITY;
 ALTER TABLE cairn.empty_commands OWNER TO cairn_owner;

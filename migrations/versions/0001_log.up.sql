@@ -63,7 +63,10 @@ create table cairn.empty_commands (
   tenant uuid not null,
   command_id uuid not null,
   request_hash bytea not null,
-  position bigint not null,
+  position bigint not null, -- where the log stood, and when
+  recorded_at timestamptz not null,
+  stream_id uuid not null, -- the command's own stream, and its version then
+  stream_version integer not null,
   primary key (tenant, command_id)
 );
 
@@ -207,7 +210,7 @@ end $$;
 -- unless they touch the same stream: then they are judged in their order.
 --
 -- Per unit: p_commands, p_hashes (8 bytes of the request's digest).
--- Per check: the unit (from 1), a stream, the version it must have when the unit's turn comes (0: it must not exist), and
+-- Per check, the command's own stream first: the unit (from 1), a stream, the version it must have when the unit's turn comes (0: it must not exist), and
 -- how many events the unit adds to it (0: it was only read).
 -- Per event: the unit, the stream, its new version, and the rest of the row. A unit's events lie together.
 --
@@ -310,10 +313,13 @@ begin
     select array_agg(a.leaf order by a.position) into append_1.leaves from appended a;
   end if;
   if v_count = 0 or cardinality(p_commands) > 1 then -- some unit may have no event: remember that it was done
-    insert into cairn.empty_commands (tenant, command_id, request_hash, position)
-      select p_tenant, p_commands[u], p_hashes[u], append_1.head
-      from generate_subscripts(p_commands, 1) u
-      where append_1.outcomes[u] = 0 and u <> all (p_units);
+    insert into cairn.empty_commands (
+      tenant, command_id, request_hash, position, recorded_at, stream_id, stream_version)
+    select p_tenant, p_commands[u], p_hashes[u], append_1.head + (select count(*) from unnest(p_units) e where e < u),
+      append_1.recorded_at,
+      p_check_streams[array_position(p_check_units, u)], p_check_versions[array_position(p_check_units, u)]
+    from generate_subscripts(p_commands, 1) u
+    where append_1.outcomes[u] = 0 and u <> all (p_units);
   end if;
 end $$;
 

@@ -144,6 +144,14 @@ async def test_the_whole_log_is_read_ahead_in_order(connection: Connection, quer
         assert len(await log.read_log(bound, limit=3)) == 3
 
 
+async def test_an_empty_unit_stands_where_its_batch_had_come(connection: Connection, tenant: UUID) -> None:
+    one, other = uuid4(), uuid4()
+    empty = unit((other, 0, 0))
+    batch = await log.append(connection, tenant, [unit((one, 0, 3)), empty, unit((one, 3, 1))])
+    assert [outcome.first for outcome in batch if isinstance(outcome, Appended)] == [1, 4, 4]
+    assert await log.append(connection, tenant, [empty]) == [DoneBefore(3)]
+
+
 FORBIDDEN = [
     "update cairn.events set actor = actor",
     "delete from cairn.events",
