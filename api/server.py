@@ -1,7 +1,6 @@
 """One uvicorn process: bounded heads, no trust in forwarded addresses, and an end that lets requests finish."""
 
 import asyncio
-import gc
 import signal
 import socket
 import threading
@@ -17,6 +16,7 @@ from api import problems
 from api.app import Api, create_app
 from api.problems import Problem
 from api.settings import ApiSettings
+from eventstore import process
 from eventstore.settings import StoreSettings
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
@@ -156,22 +156,16 @@ async def _watch(stop: asyncio.Event, server: uvicorn.Server) -> None:
     server.should_exit = True
 
 
-def _spare_the_collector() -> None:
-    """What was made so far stays, and need not be looked at again. At Python's own thresholds a fifth of the time under
-    load, and most of the slowest answers, went into looking for garbage that reference counts had taken away.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 50, 100)
+def _say(url: str) -> None:
+    """On standard output at once: whoever started this process may be reading it through a pipe."""
+    print(url, flush=True)  # noqa: T201  # where it listens
 
 
-def run(
-    store: StoreSettings, settings: ApiSettings, sides: frozenset[str], ready: Callable[[str], None] = print
-) -> int:
+def run(store: StoreSettings, settings: ApiSettings, sides: frozenset[str], ready: Callable[[str], None] = _say) -> int:
     """Serves until SIGTERM or SIGINT, in an event loop of its own. Answers the exit code."""
 
     def listening(url: str) -> None:
-        _spare_the_collector()
+        process.calm_collector()  # once more: now everything is loaded
         ready(url)
 
     return uvloop.run(serve(store, settings, sides, ready=listening))
