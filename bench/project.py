@@ -13,7 +13,8 @@ from uuid_utils.compat import uuid7
 
 from bench import appends, peer, traffic
 from bench.ground import Ground
-from bench.measure import Line, Options, Report, Sample, interleaved, rates, ratios
+from bench.measure import Line, Options, Report, Sample, cost_lines, interleaved, rates, ratios
+from bench.meter import METER
 from bench.progress import counting
 from eventstore import sql
 from eventstore.db import Database, role_url
@@ -48,6 +49,7 @@ def measure(ground: Ground, options: Options) -> Report:
             arms["eventsourcing"] = partial(views.run, options.seconds)
         found = interleaved(options.rounds, arms)
     lines = [Line(label=name, unit="events/s", values=rates(samples)) for name, samples in found.items()]
+    lines += cost_lines({"cairn": found["cairn"]})
     if peer.HERE:
         values = ratios(rates(found["cairn"]), rates(found["eventsourcing"]))
         lines.append(Line(label="cairn / eventsourcing", unit="×", values=values, goal=15))
@@ -64,12 +66,12 @@ async def _project(url: str, tenant: UUID, events: int) -> Sample:
     try:
         engine = Engine(database, MODELS, settings)
         await engine.prepare()
-        began = time.perf_counter()
+        before, began = METER.read(), time.perf_counter()
         await engine.advance(tenant)
-        seconds = time.perf_counter() - began
+        seconds, cost = time.perf_counter() - began, METER.since(before)
         async with database.bound(tenant) as reader:
             reached = await reader.tuples(SQL["reached"], {"models": [model.name for model in MODELS]})
         assert [row[0] for row in reached] == [events] * len(MODELS), reached
-        return Sample(count=events, seconds=seconds)
+        return Sample(count=events, seconds=seconds, cost=cost)
     finally:
         await database.close()

@@ -44,9 +44,14 @@ def log_hint(tenant: UUID) -> str:
     return f"cairn.hint.{tenant}.log"
 
 
-def view_hint(tenant: UUID, model: str) -> str:
+def hinted_models(token: str) -> list[str]:
+    """The models that the last token of a view hint's subject names."""
+    return token.split(",")
+
+
+def view_hint(tenant: UUID, models: Sequence[str]) -> str:
     """The core subject that says a company's read model moved."""
-    return f"cairn.hint.{tenant}.view.{model}"
+    return f"cairn.hint.{tenant}.view.{','.join(models)}"
 
 
 def message_id(tenant: UUID, epoch: int, position: int) -> str:

@@ -175,6 +175,16 @@ class Broker:
 
         await self.while_connected(send())
 
+    async def tell(self, messages: Sequence[tuple[str, bytes]]) -> None:
+        """Hands core messages to the connection, and does not wait for the server. Raises Unavailable."""
+        if not self.connected:
+            raise Unavailable("NATS is not there")
+        try:
+            for subject, body in messages:
+                await self._client.publish(subject, body)
+        except (OSError, errors.Error, RuntimeError) as error:  # the last is uvloop's, of a closed socket
+            raise Unavailable(f"NATS does not take messages: {error!r}") from error
+
     async def ask(self, subject: str, question: Any) -> Msg:
         """A request and its answer. Raises Unavailable when none comes."""
         body = msgspec.json.encode(question)
@@ -254,43 +264,58 @@ class Following:
 class Hints:
     """Core messages that say something moved. Lossy by design: who acts on one also polls.
 
-    Sending is fire and forget. At most one is on its way per subject: what moves meanwhile goes as one, the greatest.
+    Sending is fire and forget. What moves several times before it is sent goes as one, the greatest.
     """
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
-        self._waiting: dict[str, int] = {}
+        self._logs: dict[UUID, int] = {}
+        self._views: dict[UUID, dict[str, int]] = {}
         self._sending: asyncio.Task[None] | None = None
 
     def log_moved(self, tenant: UUID, position: int) -> None:
         """After a commit. Returns at once and never fails; nothing is sent while NATS is away."""
-        self._moved(envelope.log_hint(tenant), position)
+        if self._broker.connected:
+            self._logs[tenant] = max(position, self._logs.get(tenant, 0))
+            self._begin()
 
     def view_moved(self, tenant: UUID, model: str, position: int) -> None:
-        """After a read model's commit. Returns at once and never fails."""
-        self._moved(envelope.view_hint(tenant, model), position)
+        """After a read model's commit. Returns at once and never fails. Models that came as far go as one."""
+        if self._broker.connected:
+            views = self._views.setdefault(tenant, {})
+            views[model] = max(position, views.get(model, 0))
+            self._begin()
 
-    def _moved(self, subject: str, position: int) -> None:
-        if not self._broker.connected:
-            return
-        self._waiting[subject] = max(position, self._waiting.get(subject, 0))
+    def _begin(self) -> None:
         if self._sending is None:
             self._sending = asyncio.create_task(self._send())
 
     async def _send(self) -> None:
         try:
-            while self._waiting:
-                moved, self._waiting = self._waiting, {}
-                await self._broker.publish([(subject, str(position).encode()) for subject, position in moved.items()])
+            while self._logs or self._views:
+                await self._broker.tell(self._messages())
         except Unavailable:
-            self._waiting.clear()
+            self._messages()  # nothing is kept while NATS is away
         finally:
             self._sending = None
 
+    def _messages(self) -> list[tuple[str, bytes]]:
+        """What waits, which then waits no more."""
+        logs, self._logs = self._logs, {}
+        views, self._views = self._views, {}
+        messages = [(envelope.log_hint(tenant), str(position).encode()) for tenant, position in logs.items()]
+        for tenant, positions in views.items():
+            for position in set(positions.values()):
+                models = [model for model, reached in positions.items() if reached == position]
+                messages.append((envelope.view_hint(tenant, models), str(position).encode()))
+        return messages
+
     async def sent(self) -> None:
-        """Until nothing is on its way any more."""
+        """Until the server has everything, if it is there."""
         if self._sending is not None:
             await asyncio.wait([self._sending])
+        with contextlib.suppress(Unavailable):
+            await self._broker.publish([])
 
     async def follow_log(self, moved: Callable[[UUID, int], None], tenant: UUID | None = None) -> Following:
         """Calls `moved(tenant, position)` when a company's log moved: one company's, or every one's."""
@@ -312,10 +337,11 @@ class Hints:
         def received(subject: str, body: bytes) -> None:
             parts = subject.split(".")
             with contextlib.suppress(ValueError):
-                moved(UUID(parts[2]), parts[4], int(body))
+                for named in envelope.hinted_models(parts[4]):
+                    if model is None or model == named:
+                        moved(UUID(parts[2]), named, int(body))
 
-        subject = f"cairn.hint.{tenant or '*'}.view.{model or '*'}"
-        return await self._broker.follow(subject, received)
+        return await self._broker.follow(f"cairn.hint.{tenant or '*'}.view.*", received)
 
 
 class Message(NamedTuple):

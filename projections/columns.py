@@ -54,7 +54,16 @@ psycopg.adapters.register_dumper(Column, _ColumnDumper)  # for every connection 
 
 
 def _uuids(values: Sequence[UUID | None]) -> list[bytes]:
-    return [_NULL if value is None else _SIXTEEN + value.bytes for value in values]
+    """Versions of one row, one after the other, share the objects that did not change."""
+    packed: list[bytes] = []
+    last: UUID | None = None
+    form = _NULL
+    for value in values:
+        if value is not last:
+            last = value
+            form = _NULL if value is None else _SIXTEEN + value.int.to_bytes(16, "big")
+        packed.append(form)
+    return packed
 
 
 def _bigs(values: Sequence[int | None]) -> list[bytes]:
@@ -95,7 +104,8 @@ def _spelled(values: Sequence[Any]) -> list[bytes]:
     """
     names = list(map(id, values))
     distinct = dict(zip(names, values, strict=True))
-    packed = {name: _NULL if value is None else _sized((str(value).encode(),))[0] for name, value in distinct.items()}
+    texts = [None if value is None else str(value).encode() for value in distinct.values()]
+    packed = dict(zip(distinct, _sized(texts), strict=True))
     return list(map(packed.__getitem__, names))
 
 
@@ -108,12 +118,20 @@ def _dates(values: Sequence[date | None]) -> list[bytes]:
 
 
 def _instants(values: Sequence[datetime | None]) -> list[bytes]:
-    packed: dict[datetime | None, bytes] = {None: _NULL}  # events of one append share their instant
-    for value in set(values):
-        if value is not None:
-            since = value - _EPOCH
-            packed[value] = _BIG(8, (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds)
-    return [packed[value] for value in values]
+    packed: list[bytes] = []
+    last: datetime | None = None
+    form = _NULL
+    for value in values:
+        if value is not last and value != last:  # events of one append share their instant
+            last = value
+            form = _NULL if value is None else _instant(value)
+        packed.append(form)
+    return packed
+
+
+def _instant(value: datetime) -> bytes:
+    since = value - _EPOCH
+    return _BIG(8, (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds)
 
 
 class Packed:
@@ -135,12 +153,18 @@ class Packed:
         return Column(self.array_oid, header + b"".join(self.pack(values)))
 
 
+def document(rows: Sequence[Any]) -> Column:
+    """Rows as one JSON array of objects, ready to send."""
+    return Column(114, _json(rows))
+
+
 BIG = Packed("bigint", 1016, 20, _bigs)
+INTEGER = Packed("integer", 1007, 23, _ints)
 TEXT = Packed("text", 1009, 25, _texts)
 PACKED: Mapping[str, Packed] = {
     "uuid": Packed("uuid", 2951, 2950, _uuids),
     "bigint": BIG,
-    "integer": Packed("integer", 1007, 23, _ints),
+    "integer": INTEGER,
     "smallint": Packed("smallint", 1005, 21, _smalls),
     "boolean": Packed("boolean", 1000, 16, _booleans),
     "text": TEXT,

@@ -8,6 +8,7 @@ import msgspec
 from eventstore.db import Connection, Reader
 from eventstore.sql import beside
 from projections.builds import Build
+from projections.columns import BIG, INTEGER, TEXT
 from projections.folding import Read
 
 SQL = beside(__file__)
@@ -32,12 +33,21 @@ class Deliveries:
             tally[fate] += count
             tally[exclusive_or] ^= int.from_bytes(event.leaf[:8], "big", signed=True)
 
-    async def write(self, connection: Connection, build: Build) -> None:
-        """Adds them to what is known of the build."""
-        for number, tally in self._ranges.items():
-            await connection.execute(
-                SQL["deliver"], {"model": build.model, "build": build.build, "range": number, **tally}
-            )
+    def rows(self) -> list[tuple[int, ...]]:
+        """Per range: its number, and the counts in the order of the columns."""
+        return [(number, *tally.values()) for number, tally in self._ranges.items()]
+
+
+async def deliver(connection: Connection, delivered: Sequence[tuple[Build, Deliveries]]) -> None:
+    """Adds them to what is known of each build."""
+    rows = [(build, row) for build, deliveries in delivered for row in deliveries.rows()]
+    if rows:
+        values = {
+            "models": TEXT.column([build.model for build, _ in rows]),
+            "builds": INTEGER.column([build.build for build, _ in rows]),
+            "counts": BIG.column([count for _, row in rows for count in row]),
+        }
+        await connection.execute(SQL["deliver"], values)
 
 
 class Fault(msgspec.Struct, frozen=True):

@@ -1,8 +1,13 @@
--- name: deliver
+-- name: deliver : `counts` has nine numbers per range: which it is, and what is added to its counts
 insert into cairn.deliveries as d (tenant, model, build, range,
   handled, handled_xor, ignored, ignored_xor, parked, parked_xor, skipped, skipped_xor)
-values (cairn.bound_tenant(), %(model)s, %(build)s, %(range)s, %(handled)s, %(handled_xor)s,
-  %(ignored)s, %(ignored_xor)s, %(parked)s, %(parked_xor)s, %(skipped)s, %(skipped_xor)s)
+select cairn.bound_tenant(), v.model, v.build, n[i - 8], n[i - 7], n[i - 6], n[i - 5], n[i - 4], n[i - 3], n[i - 2],
+  n[i - 1], n[i]
+from (select %(counts)s::bigint[] as n) as given
+cross join lateral (
+  select u.model, u.build, 9 * u.number as i
+  from unnest(%(models)s::text[], %(builds)s::integer[]) with ordinality as u (model, build, number)
+) as v
 on conflict (tenant, model, build, range) do update set
   handled = d.handled + excluded.handled, handled_xor = d.handled_xor # excluded.handled_xor,
   ignored = d.ignored + excluded.ignored, ignored_xor = d.ignored_xor # excluded.ignored_xor,

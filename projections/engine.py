@@ -1,7 +1,7 @@
 """Applies events to read models: rows, deliveries and checkpoint in one fenced transaction, exactly once."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID, uuid4
@@ -14,12 +14,18 @@ from eventstore.db import Connection, Database, Reader
 from eventstore.log import POSITION_MAX
 from projections import builds
 from projections.builds import Build
-from projections.delivery import Deliveries
+from projections.columns import INTEGER, TEXT
+from projections.delivery import Deliveries, deliver
 from projections.folding import PAYLOAD, Batch, Read, read_one
-from projections.projection import Projection
+from projections.projection import Key, Projection
 from projections.settings import EngineSettings
-from projections.tables import SQL, BuildTables, Unwritable, load_types
+from projections.tables import SQL, Asked, BuildTables, Unwritable, load_types, write
 
+LIVE_EVENTS_MAX = 100
+"""Events that are applied to all live models in one transaction; what is further behind takes larger pages."""
+PAGES_AHEAD = 1
+"""Pages of the log that wait for a model while it writes one."""
+Pages = asyncio.Queue[tuple[Sequence[Read], Batch] | None]
 Committed = Callable[[UUID, str, int], None]
 """Called after a commit: tenant, model, position reached."""
 
@@ -45,49 +51,6 @@ class Behind(msgspec.Struct, frozen=True):
     model: str
     build: int
     position: int
-
-
-class Pages:
-    """The log of one company, read once for all its models, the next page while the last is being written."""
-
-    def __init__(self, database: Database, tenant: UUID, settings: EngineSettings) -> None:
-        self._database = database
-        self._tenant = tenant
-        self._settings = settings
-        self._limit = min(500, settings.projection_batch_events_max)
-        self._ahead: tuple[tuple[int, int], asyncio.Task[tuple[list[Read], bool]]] | None = None
-
-    async def after(self, position: int, to: int) -> tuple[list[Read], bool]:
-        """The events after a position, up to `to`, and whether there may be more behind them."""
-        ahead, self._ahead = self._ahead, None
-        if ahead is not None and ahead[0] == (position, to):
-            events, more = await ahead[1]
-        else:
-            await self._end(ahead)
-            events, more = await self._read(position, to)
-        if more:
-            following = (events[-1].position, to)
-            self._ahead = following, asyncio.create_task(self._read(*following))
-        return events, more
-
-    async def close(self) -> None:
-        """Ends what is being read ahead."""
-        ahead, self._ahead = self._ahead, None
-        await self._end(ahead)
-
-    async def _end(self, ahead: "tuple[object, asyncio.Task[tuple[list[Read], bool]]] | None") -> None:
-        if ahead is not None:
-            ahead[1].cancel()
-            await asyncio.gather(ahead[1], return_exceptions=True)
-
-    async def _read(self, position: int, to: int) -> tuple[list[Read], bool]:
-        limit = self._limit
-        async with self._database.bound(self._tenant) as reader:
-            page = await log.read_log(reader, after=position, to=to, limit=limit)
-        size = sum(len(stored.row[PAYLOAD]) for stored in page) + 1
-        fitting = int(len(page) * self._settings.projection_batch_bytes_max / size)
-        self._limit = max(1, min(self._settings.projection_batch_events_max, fitting, limit * 4))
-        return [read_one(stored) for stored in page], len(page) == limit
 
 
 class Engine:
@@ -148,18 +111,17 @@ class Engine:
             return [Behind(*row) for row in await cursor.fetchall()]
 
     async def advance(self, tenant: UUID, *, targets: Sequence[Target] | None = None, to: int = POSITION_MAX) -> None:
-        """Brings a company's read models up to the head of its log, or to `to`. The models run side by side.
+        """Brings a company's read models up to the head of its log, or to `to`.
 
-        Raises Fenced when another process took one over; the others have been brought on all the same.
+        What is live and stands together takes a few events in one transaction; longer ways are gone side by side.
+        Raises Fenced when another process took a model over; the others have been brought on all the same.
         """
         chosen = list(self.targets.values()) if targets is None else targets
         positions, faults = await self._positions_of(tenant, chosen)
-        pages = Pages(self.database, tenant, self.settings)
-        try:
-            while positions:
-                await self._next_page(tenant, pages, positions, faults, to)
-        finally:
-            await pages.close()
+        if await self._keep_up(tenant, positions, to):
+            positions.clear()
+        while positions:
+            await self._level(tenant, positions, faults, to)
         for fault in faults:
             raise fault
 
@@ -176,28 +138,107 @@ class Engine:
                 faults.append(error)
         return positions, faults
 
-    async def _next_page(
-        self, tenant: UUID, pages: Pages, positions: dict[Target, int], faults: list[BaseException], to: int
-    ) -> None:
-        """Applies one page to the models that are furthest behind, side by side: they never drift apart."""
+    async def _keep_up(self, tenant: UUID, positions: dict[Target, int], to: int) -> bool:
+        """Applies the next events to all models in one transaction, if they are live and stand at one position.
+
+        Answers whether that was all there is. When one of them fails, nothing was changed: each by itself, then.
+        """
+        if len(set(positions.values())) != 1 or any(target.build.state != "live" for target in positions):
+            return False
+        targets = sorted(positions, key=lambda target: target.build.model)
+        position = positions[targets[0]]
+        limit = min(LIVE_EVENTS_MAX, self.settings.projection_batch_events_max)
+        try:
+            with traces.span("project live", tenant=str(tenant)):
+                events = await self._commit_next(targets, tenant, position, min(to, position + limit))
+        except (psycopg.Error, Unwritable, Fenced):  # whose fault it is, they find out one by one
+            return False
+        reached = events[-1].position if events else position
+        for target in targets:
+            positions[target] = reached
+            if events:
+                self._tell(target, tenant, reached)
+        if len(events) == limit:
+            return False
+        self._remember(tenant, positions)
+        return True
+
+    def _remember(self, tenant: UUID, positions: Mapping[Target, int]) -> None:
+        for target, position in positions.items():
+            self._positions[target.build.model, target.build.build, tenant] = position
+
+    async def _level(self, tenant: UUID, positions: dict[Target, int], faults: list[BaseException], to: int) -> None:
+        """Brings the models that are furthest behind to where the next one stands, or to the end of the log."""
         lowest = min(positions.values())
         behind = [target for target, position in positions.items() if position == lowest]
         ceiling = min((position for position in positions.values() if position > lowest), default=to)
-        events, more = await pages.after(lowest, ceiling)
-        ends: list[int | BaseException] = [lowest] * len(behind)
-        if events:
-            ends = await asyncio.gather(
-                *(self.apply(target, tenant, lowest, events) for target in behind), return_exceptions=True
-            )
-        for target, end in zip(behind, ends, strict=True):
+        for target, end in zip(behind, await self._side_by_side(tenant, behind, lowest, ceiling), strict=True):
             if isinstance(end, BaseException):
                 del positions[target]
                 faults.append(end)
-            elif more or (ceiling < to and end == ceiling):
+            elif ceiling < to and end == ceiling:
                 positions[target] = end
             else:
                 del positions[target]
-                self._positions[target.build.model, target.build.build, tenant] = end
+                self._remember(tenant, {target: end})
+
+    async def _side_by_side(
+        self, tenant: UUID, targets: Sequence[Target], position: int, to: int
+    ) -> list[int | BaseException]:
+        """Each model in transactions of its own, all from one reading of the log: one is folded while the other is
+        written, and the log is read ahead of both. Answers where each came to, or why it did not.
+        """
+        queues: list[tuple[Target, Pages]] = [(target, asyncio.Queue(PAGES_AHEAD)) for target in targets]
+        following = [self._follow(target, pages, tenant, position) for target, pages in queues]
+        reading = self._hand_out(self._pages(tenant, position, to), queues)
+        ends = await asyncio.gather(*following, reading, return_exceptions=True)
+        fault = ends.pop()
+        if isinstance(fault, BaseException):
+            return [end if isinstance(end, BaseException) else fault for end in ends]
+        return [end for end in ends if end is not None]
+
+    async def _pages(self, tenant: UUID, position: int, to: int) -> AsyncIterator[Sequence[Read]]:
+        """The log after a position, up to `to`. Pages grow while they are small."""
+        settings = self.settings
+        limit = min(500, settings.projection_batch_events_max)
+        more = True
+        while more:
+            async with self.database.bound(tenant) as reader:
+                page = await log.read_log(reader, after=position, to=to, limit=limit)
+            more = len(page) == limit
+            if page:
+                position = page[-1].position
+                yield [read_one(stored) for stored in page]
+            size = sum(len(stored.row[PAYLOAD]) for stored in page) + 1
+            fitting = int(len(page) * settings.projection_batch_bytes_max / size)
+            limit = max(1, min(settings.projection_batch_events_max, fitting, limit * 4))
+
+    async def _hand_out(self, pages: AsyncIterator[Sequence[Read]], queues: Sequence[tuple[Target, Pages]]) -> None:
+        """Puts each page into every queue, as a batch ready to fold, and None at the end, whatever the end is."""
+        fault: Exception | None = None
+        try:
+            async for events in pages:
+                for target, queue in queues:
+                    await queue.put((events, Batch(target.projection, events)))
+        except Exception as error:  # whoever follows must not wait for ever
+            fault = error
+        for _, queue in queues:
+            await queue.put(None)
+        if fault is not None:
+            raise fault
+
+    async def _follow(self, target: Target, pages: Pages, tenant: UUID, position: int) -> int:
+        """Applies page after page. After a fault the rest is let pass, so that nobody waits."""
+        fault: Exception | None = None
+        while (page := await pages.get()) is not None:
+            if fault is None:
+                try:
+                    position = await self.apply(target, tenant, position, page[0], page[1])
+                except Exception as error:  # told once all has passed
+                    fault = error
+        if fault is not None:
+            raise fault
+        return position
 
     def forget(self, tenant: UUID) -> None:
         """Drops what is remembered of a company that another process now owns."""
@@ -211,70 +252,133 @@ class Engine:
             position: int = (await reader.tuples(SQL["claim"], values))[0][0]
         return position
 
-    async def apply(self, target: Target, tenant: UUID, position: int, events: Sequence[Read]) -> int:
-        """Applies the events that follow `position`, and commits. Answers the position reached.
+    async def apply(
+        self, target: Target, tenant: UUID, position: int, events: Sequence[Read], batch: Batch | None = None
+    ) -> int:
+        """Applies the events that follow `position`, and commits. Answers the position reached. `batch`: the same
+        events, made ready before.
 
         When PostgreSQL refuses a value, the batch is halved until the event at fault is alone, and its key parked.
         """
         try:
             with traces.span(f"project {target.build.model}", tenant=str(tenant), events=len(events)):
-                await self._commit(target, tenant, position, events, None)
+                await self._commit(target, tenant, position, batch or Batch(target.projection, events), events)
         except (psycopg.DataError, psycopg.IntegrityError, Unwritable) as error:
             if len(events) == 1:
-                await self._commit(target, tenant, position, events, f"{type(error).__name__}: {error}")
+                refused = f"{type(error).__name__}: {error}"
+                await self._commit(target, tenant, position, Batch(target.projection, events), events, refused)
             else:
                 middle = len(events) // 2
                 reached = await self.apply(target, tenant, position, events[:middle])
                 return await self.apply(target, tenant, reached, events[middle:])
         reached = events[-1].position
-        if self.committed is not None and target.build.state == "live":
-            self.committed(tenant, target.build.model, reached)
+        self._tell(target, tenant, reached)
         return reached
 
+    def _tell(self, target: Target, tenant: UUID, reached: int) -> None:
+        if self.committed is not None and target.build.state == "live":
+            self.committed(tenant, target.build.model, reached)
+
     async def _commit(
-        self, target: Target, tenant: UUID, position: int, events: Sequence[Read], refused: str | None
+        self,
+        target: Target,
+        tenant: UUID,
+        position: int,
+        batch: Batch,
+        events: Sequence[Read],
+        refused: str | None = None,
     ) -> None:
-        batch = Batch(target.projection, events)
         touched = batch.touched()
         async with self.database.bound(tenant) as reader:
-            waiting = await self._lock(reader, target.build, position)
-            for name, found in (await target.tables.current(reader, touched)).items():
-                batch.begin(name, found)
+            [waiting] = await self._held(reader, [target], position, await self._hold(reader, [target], position))
+            await self._begin(reader, [(target, batch, touched)])
             if refused is None:
                 batch.fold(waiting)
             else:
                 batch.park(events[0], refused)
-            await target.tables.write(reader.connection, batch.rows)
-            await self._record(reader, target.build, position, events[-1].position, batch)
+            await self._write(reader, [(target, batch)], position, events[-1].position)
 
-    async def _lock(self, reader: Reader, build: Build, position: int) -> set[str]:
-        """Holds the checkpoint for this transaction. Answers the keys that wait."""
-        values: dict[str, Any] = {"model": build.model, "build": build.build}
-        if build.state == "live":
-            await reader.connection.execute(SQL["stand_by"], values)
-        await reader.connection.execute(SQL["steady_plans"])
-        rows = await reader.tuples(SQL["lock"], values | {"position": position, "owner": self.owner})
-        if not rows:
-            raise Fenced(f"{build.model} of {reader.tenant} was taken over at {position}")
-        if not rows[0][0]:
-            return set()
-        return {row[0] for row in await reader.tuples(SQL["waiting_keys"], values)}
+    async def _commit_next(self, targets: Sequence[Target], tenant: UUID, position: int, to: int) -> Sequence[Read]:
+        """Reads what follows `position`, and applies it to all targets: one transaction, few round trips."""
+        async with self.database.bound(tenant) as reader:
+            holding = await self._hold(reader, targets, position)
+            page = await log.read_log(reader, after=position, to=to)
+            waiting = await self._held(reader, targets, position, holding)
+            if not page:
+                return ()
+            events = [read_one(stored) for stored in page]
+            works = [(target, Batch(target.projection, events)) for target in targets]
+            await self._begin(reader, [(target, batch, batch.touched()) for target, batch in works])
+            for (_, batch), keys in zip(works, waiting, strict=True):
+                batch.fold(keys)
+            await self._write(reader, works, position, events[-1].position)
+        return events
 
-    async def _record(self, reader: Reader, build: Build, position: int, reached: int, batch: Batch) -> None:
-        values: dict[str, Any] = {"model": build.model, "build": build.build}
-        deliveries = Deliveries()
-        deliveries.add("handled", batch.handled)
-        deliveries.add("ignored", batch.ignored)
-        deliveries.add("parked", [parked.event for parked in batch.parked])
-        await deliveries.write(reader.connection, build)
-        for parked in batch.parked:
-            event = {
-                "position": parked.event.position,
-                "key": parked.key,
-                "type": parked.event.type,
-                "error": parked.error,
-            }
-            await reader.connection.execute(SQL["park"], values | event)
-        fence = {"position": position, "reached": reached, "parked": len(batch.parked), "owner": self.owner}
-        if not await reader.tuples(SQL["advance"], values | fence):
-            raise Fenced(f"{build.model} of {reader.tenant} was taken over at {position}")
+    async def _hold(self, reader: Reader, targets: Sequence[Target], position: int) -> Asked:
+        """Asks for the checkpoints, for this transaction; for models that are live, behind a switch of them."""
+        live = sorted(target.build.model for target in targets if target.build.state == "live")
+        await reader.connection.execute(SQL["begin"], {"live": TEXT.column(live)})
+        values = {"position": position, "owner": self.owner, **_named(targets)}
+        return await reader.connection.execute(SQL["lock"], values, binary=True)
+
+    async def _held(self, reader: Reader, targets: Sequence[Target], position: int, holding: Asked) -> list[set[str]]:
+        """Of each target the keys that wait. Raises Fenced when a checkpoint is not where and whose it was."""
+        parked = {(model, build): events for model, build, events in await holding.fetchall()}
+        waiting: list[set[str]] = []
+        for target in targets:
+            model, build = target.build.model, target.build.build
+            events = parked.get((model, build))
+            if events is None:
+                raise Fenced(f"{model} of {reader.tenant} was taken over at {position}")
+            values = {"model": model, "build": build}
+            rows = await reader.tuples(SQL["waiting_keys"], values) if events else ()
+            waiting.append({row[0] for row in rows})
+        return waiting
+
+    async def _begin(self, reader: Reader, works: Sequence[tuple[Target, Batch, Mapping[str, Sequence[Key]]]]) -> None:
+        """Gives the batches the rows that hold now. All are asked for in one round trip."""
+        asked = [
+            (batch, name, target.tables.by_name[name], await target.tables.by_name[name].ask(reader, keys))
+            for target, batch, touched in works
+            for name, keys in touched.items()
+        ]
+        for batch, name, table, asking in asked:
+            batch.begin(name, await table.found(asking))
+
+    async def _write(self, reader: Reader, works: Sequence[tuple[Target, Batch]], position: int, reached: int) -> None:
+        await write(reader.connection, [(target.tables, batch.rows) for target, batch in works])
+        await self._record(reader, works, position, reached)
+
+    async def _record(self, reader: Reader, works: Sequence[tuple[Target, Batch]], position: int, reached: int) -> None:
+        await deliver(reader.connection, [(target.build, _delivered(batch)) for target, batch in works])
+        for target, batch in works:
+            for parked in batch.parked:
+                values = {
+                    "model": target.build.model,
+                    "build": target.build.build,
+                    "position": parked.event.position,
+                    "key": parked.key,
+                    "type": parked.event.type,
+                    "error": parked.error,
+                }
+                await reader.connection.execute(SQL["park"], values)
+        fence = {"position": position, "reached": reached, "owner": self.owner}
+        fence |= {"parked": INTEGER.column([len(batch.parked) for _, batch in works])}
+        moved = await reader.tuples(SQL["advance"], fence | _named([target for target, _ in works]))
+        if len(moved) != len(works):
+            raise Fenced(f"a model of {reader.tenant} was taken over at {position}")
+
+
+def _named(targets: Sequence[Target]) -> dict[str, Any]:
+    return {
+        "models": TEXT.column([target.build.model for target in targets]),
+        "builds": INTEGER.column([target.build.build for target in targets]),
+    }
+
+
+def _delivered(batch: Batch) -> Deliveries:
+    deliveries = Deliveries()
+    deliveries.add("handled", batch.handled)
+    deliveries.add("ignored", batch.ignored)
+    deliveries.add("parked", [parked.event for parked in batch.parked])
+    return deliveries

@@ -6,27 +6,30 @@ values (cairn.bound_tenant(), %(model)s, %(build)s, 0, %(owner)s)
 on conflict (tenant, model, build) do update set owner = excluded.owner
 returning c.position
 
--- name: stand_by : a switch of the model waits for this transaction, and this one for a switch
-select pg_advisory_xact_lock_shared(7203055, hashtext(%(model)s))
-
--- name: steady_plans : each key by the primary key, whatever the statistics say of a table that has just begun to grow
+-- name: begin : how a batch's transaction works. Each key by the primary key, whatever the statistics say of a table that
+-- has just begun to grow. Nobody waits for the disk: rows and checkpoint are lost together, and made again. And a switch
+-- of a live model waits for this transaction, or this one for it.
 select set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_hashjoin', 'off', true),
   set_config('enable_mergejoin', 'off', true), set_config('enable_seqscan', 'off', true),
-  set_config('enable_bitmapscan', 'off', true), set_config('jit', 'off', true)
+  set_config('enable_bitmapscan', 'off', true), set_config('jit', 'off', true),
+  set_config('synchronous_commit', 'off', true),
+  (select count(pg_advisory_xact_lock_shared(7203055, hashtext(model))) from unnest(%(live)s::text[]) as model)
 
--- name: lock : the checkpoint, if it is still where we left it and ours; no row: somebody else has taken over
-select c.parked from cairn.checkpoints c
-where c.tenant = cairn.bound_tenant() and c.model = %(model)s and c.build = %(build)s
-  and c.position = %(position)s and c.owner = %(owner)s
-for update
+-- name: lock : the checkpoints that are still where we left them and ours; what is missing somebody else has taken over
+select c.model, c.build, c.parked
+from unnest(%(models)s::text[], %(builds)s::integer[]) as b (model, build)
+join cairn.checkpoints c on c.tenant = cairn.bound_tenant() and c.model = b.model and c.build = b.build
+where c.position = %(position)s and c.owner = %(owner)s
+for update of c
 
 -- name: waiting_keys
 select distinct p.key from cairn.parked p
 where p.tenant = cairn.bound_tenant() and p.model = %(model)s and p.build = %(build)s and p.skipped_at is null
 
 -- name: advance
-update cairn.checkpoints c set position = %(reached)s, parked = c.parked + %(parked)s
-where c.tenant = cairn.bound_tenant() and c.model = %(model)s and c.build = %(build)s
+update cairn.checkpoints c set position = %(reached)s, parked = c.parked + b.parked
+from unnest(%(models)s::text[], %(builds)s::integer[], %(parked)s::integer[]) as b (model, build, parked)
+where c.tenant = cairn.bound_tenant() and c.model = b.model and c.build = b.build
   and c.position = %(position)s and c.owner = %(owner)s
 returning c.position
 
@@ -59,10 +62,20 @@ select set_config('enable_indexscan', 'off', true), set_config('enable_indexonly
 -- name: by_key : for the others
 select set_config('enable_indexscan', 'on', true), set_config('enable_indexonlyscan', 'on', true)
 
--- name: insert
+-- name: insert : the arrays side by side in a select list: as functions in FROM each would be written down and read again
 insert into {table} (tenant, {columns}, valid_from, valid_to)
-select cairn.bound_tenant(), {values}, v.valid_from, v.valid_to
-from unnest({arrays}, %(valid_from)s::bigint[], %(valid_to)s::bigint[]) as v ({columns}, valid_from, valid_to)
+select v.tenant, {values}, v.valid_from, v.valid_to
+from (
+  select (select cairn.bound_tenant()) as tenant, {arrays},
+    unnest(%(valid_from)s::bigint[]) as valid_from, unnest(%(valid_to)s::bigint[]) as valid_to
+) as v
+
+-- name: insert_few : the same, from one document
+insert into {table} (tenant, {columns}, valid_from, valid_to)
+select cairn.bound_tenant(), {columns}, v.valid_from, v.valid_to
+from rows from (
+  json_to_recordset(%(rows)s::json) as ({typed}), unnest(%(valid_from)s::bigint[]), unnest(%(valid_to)s::bigint[])
+) as v ({columns}, valid_from, valid_to)
 
 -- name: digest : of the whole history up to a position, whatever the order of the rows
 select count(*), coalesce(bit_xor(hashtextextended(r.row, 0)), 0), coalesce(sum(hashtextextended(r.row, 1)::numeric), 0)::text

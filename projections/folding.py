@@ -51,29 +51,54 @@ class Parked(msgspec.Struct, frozen=True):
 
 Row = Any
 _Fold = Callable[[Any, Seen, Any], Any]
-_Step = tuple["Rows", _Fold, Key, Any]
-_Undo = tuple["Rows", Key, tuple[Row | None, int], int, int]
+
+
+class Cell:
+    """One key of a table during a batch: its row, the position that holds from, and where the table has it.
+
+    `since` is negative while the table has the row already, and 0 when there is none.
+    """
+
+    __slots__ = ("place", "row", "since")
+
+    def __init__(self) -> None:
+        self.row: Row | None = None
+        self.since = 0
+        self.place = ""
+
+
+_Step = tuple["Rows", _Fold, Cell | None, Any]
+_Undo = tuple["Rows", Cell | None, Row | None, int, int, int]
 
 
 class Rows:
     """What a batch makes of one table. `closed`: where stored versions lie that ended. `made`: versions with valid_from
-    and valid_to, but for those that still hold: they are the last of each key in `state`, with the position they hold
-    from; a negative one says that the table has it already.
+    and valid_to, but for those that still hold: they are the last of each key in `cells`.
     """
 
-    __slots__ = ("closed", "made", "places", "state", "table")
+    __slots__ = ("cells", "closed", "made", "table")
 
     def __init__(self, table: Table[Any]) -> None:
         self.table = table
-        self.state: dict[Key, tuple[Row | None, int]] = {}
+        self.cells: dict[Key, Cell] = {}
         self.closed: list[str] = []
-        self.places: dict[Key, str] = {}
         self.made: list[tuple[Row, int, int]] = []
+
+    def cell(self, key: Key) -> Cell | None:
+        """The cell of a key; None where rows are only ever added."""
+        if self.table.append_only:
+            return None
+        found = self.cells.get(key)
+        if found is None:
+            found = self.cells[key] = Cell()
+        return found
 
     def finished(self) -> list[tuple[Row, int, int]]:
         """Every version to insert."""
-        holding = [(row, since, FOREVER) for row, since in self.state.values() if row is not None and since >= 0]
-        return self.made + holding
+        cells = self.cells.values()
+        return self.made + [
+            (cell.row, cell.since, FOREVER) for cell in cells if cell.row is not None and cell.since > 0
+        ]
 
 
 class Batch:
@@ -98,8 +123,9 @@ class Batch:
         else:
             try:
                 steps = [
-                    (self.rows[change.table.name], change.fold, key, part)
+                    (rows, change.fold, rows.cell(key), part)
                     for change in changes
+                    for rows in (self.rows[change.table.name],)
                     for key, part in change.parts(event)
                 ]
             except Exception as error:  # the model's own code: its key is parked, the rest flows
@@ -109,19 +135,14 @@ class Batch:
 
     def touched(self) -> dict[str, list[Key]]:
         """The keys, by table, whose current rows the fold needs. Append-only tables need none."""
-        keys: dict[str, dict[Key, None]] = {name: {} for name, rows in self.rows.items() if not rows.table.append_only}
-        for _, steps, _ in self._plan:
-            for rows, _, key, _ in steps:
-                if not rows.table.append_only:
-                    keys[rows.table.name][key] = None
-        return {name: list(found) for name, found in keys.items() if found}
+        return {name: list(rows.cells) for name, rows in self.rows.items() if rows.cells}
 
     def begin(self, table_name: str, found: Iterable[tuple[Key, Row, int, str]]) -> None:
         """Gives the rows that now hold, of the keys touched: since when, and where they lie."""
-        rows = self.rows[table_name]
+        cells = self.rows[table_name].cells
         for key, row, since, place in found:
-            rows.state[key] = (row, -since)
-            rows.places[key] = place
+            cell = cells[key]
+            cell.row, cell.since, cell.place = row, -since, place
 
     def fold(self, waiting: set[str]) -> None:
         """Folds every event whose key is not among those `waiting`; a key whose fold fails joins them."""
@@ -158,37 +179,41 @@ class Batch:
     def _attempt(self, event: Read, steps: Sequence[_Step]) -> Exception | None:
         undo: list[_Undo] = []
         try:
-            for rows, fold, key, part in steps:
-                _step(rows, fold, key, part, event, undo)
+            for rows, fold, cell, part in steps:
+                if cell is None:
+                    _add_row(rows, fold, part, event, undo)
+                else:
+                    _change_row(rows, fold, cell, part, event, undo)
         except Exception as error:  # the model's own code
-            for rows, key, before, closed, made in reversed(undo):
-                rows.state[key] = before
+            for rows, cell, row, since, closed, made in reversed(undo):
+                if cell is not None:
+                    cell.row, cell.since = row, since
                 del rows.closed[closed:], rows.made[made:]
             return error
         return None
 
 
-def _step(rows: Rows, fold: _Fold, key: Key, part: Any, event: Any, undo: list[_Undo]) -> None:
-    position = event.position
-    if rows.table.append_only:
-        undo.append((rows, key, (None, 0), len(rows.closed), len(rows.made)))
-        row = fold(None, event, part)
-        if row is not None:
-            rows.made.append((row, position, FOREVER))
-        return
-    before = rows.state.get(key, (None, 0))
-    row, since = before
+def _add_row(rows: Rows, fold: _Fold, part: Any, event: Any, undo: list[_Undo]) -> None:
+    row = fold(None, event, part)
+    if row is not None:
+        undo.append((rows, None, None, 0, 0, len(rows.made)))
+        rows.made.append((row, event.position, FOREVER))
+
+
+def _change_row(rows: Rows, fold: _Fold, cell: Cell, part: Any, event: Any, undo: list[_Undo]) -> None:
+    row, since = cell.row, cell.since
     after = fold(row, event, part)
     if after is row or after == row:
         return
-    undo.append((rows, key, before, len(rows.closed), len(rows.made)))
+    undo.append((rows, cell, row, since, len(rows.closed), len(rows.made)))
+    position = event.position
     if row is not None:
         if since < 0:
-            rows.closed.append(rows.places[key])
+            rows.closed.append(cell.place)
             rows.made.append((row, -since, position))
         elif since != position:
             rows.made.append((row, since, position))
-    rows.state[key] = (after, position)
+    cell.row, cell.since = after, position
 
 
 def _text(event: Read, error: Exception) -> str:

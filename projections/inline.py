@@ -11,7 +11,7 @@ from eventstore.sql import beside
 from projections import builds
 from projections.folding import Batch
 from projections.projection import Projection, Seen
-from projections.tables import BuildTables, load_types
+from projections.tables import BuildTables, load_types, write
 
 SQL = beside(__file__)
 
@@ -38,7 +38,7 @@ class InlineModels:
             for name, found in (await tables[projection.name].current(reader, batch.touched())).items():
                 batch.begin(name, found)
             _fold(batch)
-            await tables[projection.name].write(connection, batch.rows)
+            await write(connection, [(tables[projection.name], batch.rows)])
 
     async def _live(self, connection: Connection, projections: Sequence[Projection]) -> dict[str, BuildTables]:
         """The tables of the live builds, which stay live until this transaction ends."""

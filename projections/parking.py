@@ -11,10 +11,10 @@ import psycopg
 from eventstore import log
 from eventstore.db import Connection, Reader
 from eventstore.sql import beside
-from projections.delivery import Deliveries
+from projections.delivery import Deliveries, deliver
 from projections.engine import Engine, Target
 from projections.folding import Batch, Read, read_one
-from projections.tables import Unwritable
+from projections.tables import Unwritable, write
 
 SQL = beside(__file__)
 REPLAY_EVENTS_MAX = 500
@@ -141,7 +141,7 @@ async def _replay_some(
             batch.fold(set())
         else:
             batch.park(events[0], refused)
-        await target.tables.write(reader.connection, batch.rows)
+        await write(reader.connection, [(target.tables, batch.rows)])
         await _settle(reader, target, values, batch)
     failed = next((parked.error for parked in batch.parked if parked.error), None)
     return Replayed(len(batch.handled) + len(batch.ignored), len(batch.parked), failed)
@@ -159,7 +159,7 @@ async def _settle(reader: Reader, target: Target, values: dict[str, Any], batch:
     deliveries.add("parked", gone, -1)
     deliveries.add("handled", batch.handled)
     deliveries.add("ignored", batch.ignored)
-    await deliveries.write(reader.connection, target.build)
+    await deliver(reader.connection, [(target.build, deliveries)])
     await reader.connection.execute(SQL["unpark"], values | {"positions": [event.position for event in gone]})
     for parked in batch.parked:
         if parked.error is not None:
@@ -178,7 +178,7 @@ async def _skip_first(engine: Engine, target: Target, tenant: UUID, key: str, re
         deliveries = Deliveries()
         deliveries.add("parked", events, -1)
         deliveries.add("skipped", events)
-        await deliveries.write(reader.connection, target.build)
+        await deliver(reader.connection, [(target.build, deliveries)])
         said = {"position": events[0].position, "reason": reason, "actor": actor}
         await reader.connection.execute(SQL["skip"], values | said)
         await reader.connection.execute(SQL["fewer"], values | {"count": 1})

@@ -6,15 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from psycopg import sql
+from psycopg import AsyncCursor, sql
 
-from eventstore.db import Connection, Reader
+from eventstore.db import Connection, Reader, send
 from eventstore.sql import beside
-from projections.columns import BIG, PACKED, Column, Packed
+from projections.columns import BIG, PACKED, Column, Packed, document
 from projections.folding import Rows
 from projections.projection import Key, Projection, Table
 
 SQL = beside(str(Path(__file__).with_name("engine.py")))
+
+
+FEW_ROWS = 12
+"""Up to so many rows go as one document: an array per column costs more to make and to send than it saves."""
 
 
 class Unwritable(Exception):
@@ -29,6 +33,8 @@ class Digest(msgspec.Struct, frozen=True):
     total: str
 
 
+Asked = AsyncCursor[tuple[Any, ...]]
+"""A statement on its way."""
 Current = tuple[Key, Any, int, str]
 """A row that holds now: its key, itself, since which position, and where it lies in the table."""
 
@@ -74,7 +80,21 @@ class BuildTable:
                 table=name,
                 columns=own,
                 values=sql.SQL(", ").join(self._value(index) for index in every),
-                arrays=sql.SQL(", ").join(self._placeholder(index) for index in every),
+                arrays=sql.SQL(", ").join(
+                    sql.SQL("unnest({}) as {}").format(self._placeholder(index), sql.Identifier(table.columns[index]))
+                    for index in every
+                ),
+            )
+            .as_bytes()
+        )
+        self._insert_few = (
+            _template("insert_few")
+            .format(
+                table=name,
+                columns=own,
+                typed=sql.SQL(", ").join(
+                    sql.SQL("{} " + types[column]).format(sql.Identifier(column)) for column in table.columns
+                ),
             )
             .as_bytes()
         )
@@ -95,24 +115,34 @@ class BuildTable:
             for (index, packed), values in zip(packings, zip(*keys, strict=True), strict=True)
         }
 
-    async def current(self, reader: Reader, keys: Sequence[Key]) -> list[Current]:
-        """The rows that hold now, of these keys."""
-        rows = await reader.tuples(self._current, self._keys(keys))
+    async def ask(self, reader: Reader, keys: Sequence[Key]) -> Asked:
+        """Asks for the rows that hold now, of these keys. Nobody waits yet."""
+        return await reader.connection.execute(self._current, self._keys(keys), binary=True)
+
+    async def found(self, asked: Asked) -> list[Current]:
+        """What was asked for."""
         at, kind = self._key_columns, self.table.row
+        rows = await asked.fetchall()
         return [(tuple(row[index] for index in at), kind(*row[:-2]), row[-2], row[-1]) for row in rows]
 
-    async def write(self, connection: Connection, rows: Rows) -> None:
-        """Closes and inserts what a batch made. Any error of the data's shape is raised before or by the statement."""
-        if rows.closed:
-            await connection.execute(SQL["by_place"])
-            await connection.execute(self._close, {"places": rows.closed})
-            await connection.execute(SQL["by_key"])
-        made = rows.finished()
-        if made:
-            packed = self._cells([row for row, _, _ in made])
-            packed["valid_from"] = BIG.column([since for _, since, _ in made])
-            packed["valid_to"] = BIG.column([until for _, _, until in made])
-            await connection.execute(self._insert, packed)
+    async def close(self, connection: Connection, places: Sequence[str]) -> None:
+        """Takes out versions by where they lie."""
+        await connection.execute(self._close, {"places": places})
+
+    async def insert(self, connection: Connection, made: Sequence[tuple[Any, int, int]]) -> None:
+        """Adds versions. Any error of the data's shape is raised before or by the statement."""
+        rows = [row for row, _, _ in made]
+        few = len(made) <= FEW_ROWS
+        packed = {"rows": self._document(rows)} if few else self._cells(rows)
+        packed["valid_from"] = BIG.column([since for _, since, _ in made])
+        packed["valid_to"] = BIG.column([until for _, _, until in made])
+        await connection.execute(self._insert_few if few else self._insert, packed)
+
+    def _document(self, rows: Sequence[Any]) -> Column:
+        try:
+            return document(rows)
+        except (TypeError, ValueError, OverflowError, msgspec.MsgspecError) as error:
+            raise Unwritable(f"{self.table.name}: {error}") from error
 
     def _cells(self, rows: Sequence[Any]) -> dict[str, Column]:
         cells = zip(*map(msgspec.structs.astuple, rows), strict=True)
@@ -137,16 +167,28 @@ class BuildTables:
 
     async def current(self, reader: Reader, touched: Mapping[str, Sequence[Key]]) -> dict[str, list[Current]]:
         """The rows that hold now, by table."""
-        return {name: await self.by_name[name].current(reader, keys) for name, keys in touched.items()}
-
-    async def write(self, connection: Connection, rows: Mapping[str, Rows]) -> None:
-        """What a batch made of every table. The statements travel together in the transaction's pipeline."""
-        for name, changed in rows.items():
-            await self.by_name[name].write(connection, changed)
+        asked = {name: await self.by_name[name].ask(reader, keys) for name, keys in touched.items()}
+        return {name: await self.by_name[name].found(asking) for name, asking in asked.items()}
 
     async def digests(self, reader: Reader, at: int) -> dict[str, Digest]:
         """By table."""
         return {name: await table.digest(reader, at) for name, table in self.by_name.items()}
+
+
+async def write(connection: Connection, changed: Sequence[tuple[BuildTables, Mapping[str, Rows]]]) -> None:
+    """What batches made of every table. The statements travel together in the transaction's pipeline."""
+    each = [(tables.by_name[name], rows) for tables, changes in changed for name, rows in changes.items()]
+    if any(rows.closed for _, rows in each):
+        await connection.execute(SQL["by_place"])
+        for table, rows in each:
+            if rows.closed:
+                await table.close(connection, rows.closed)
+        await connection.execute(SQL["by_key"])
+    for table, rows in each:
+        if made := rows.finished():
+            await table.insert(connection, made)
+            if len(made) > FEW_ROWS:
+                await send(connection)
 
 
 async def load_types(connection: Connection, projection: Projection, schema: str) -> dict[str, dict[str, str]]:

@@ -1,5 +1,6 @@
 """Real servers for every test: those named by the environment, else our own, one pair per test process."""
 
+import asyncio
 import json
 import os
 import signal
@@ -17,7 +18,10 @@ from psycopg import sql
 
 from cairn import embedded
 from cairn.embedded import Running, Servers
+from eventstore.db import Database, role_url
 from migrations import run as migrations
+from projections import builds
+from projections.registry import PROJECTIONS
 
 DATABASE_URL = os.environ.get("CAIRN_TEST_DATABASE_URL", "")
 NATS_URL = os.environ.get("CAIRN_TEST_NATS_URL", "")
@@ -72,26 +76,63 @@ def nats_url(servers: Servers) -> str:
 
 
 @pytest.fixture(scope="session")
-def template_database(servers: Servers) -> Iterator[str]:
-    """The name of a migrated database to copy. Its roles sign in the way the given URL's user does."""
-    name = f"cairn_template_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}_{uuid4().hex[:8]}"
-    with _database(servers, name, template="template1") as url:
+def bare_template(servers: Servers) -> Iterator[str]:
+    """The name of a migrated database without any read model. Its roles sign in the way the given URL's user does."""
+    with _database(servers, _template_name("bare"), template="template1") as url:
         with psycopg.connect(servers.database_url, autocommit=True) as connection:
             connection.execute("select pg_advisory_lock(%s)", [MIGRATING])
             migrations.upgrade(url, role_password=urlsplit(url).password)
-        yield name
+        yield _name_in(url)
+
+
+@pytest.fixture(scope="session")
+def template_database(servers: Servers, bare_template: str) -> Iterator[str]:
+    """The name of a database to copy: migrated, with the first builds of the read models."""
+    with _database(servers, _template_name("built"), template=bare_template) as url:
+        _grant(url)
+        asyncio.run(_build(url))
+        yield _name_in(url)
+
+
+def _template_name(kind: str) -> str:
+    return f"cairn_{kind}_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}_{uuid4().hex[:8]}"
+
+
+def _name_in(url: str) -> str:
+    return urlsplit(url).path.removeprefix("/")
+
+
+async def _build(url: str) -> None:
+    """The first builds of the read models, as `cairn migrate` makes them: the copies have them too."""
+    projector = Database(role_url(url, "cairn_projector", urlsplit(url).password), name="template")
+    await projector.open()
+    try:
+        await builds.prepare(projector, PROJECTIONS)
+    finally:
+        await projector.close()
 
 
 @pytest.fixture
 def database_url(servers: Servers, template_database: str) -> Iterator[str]:
-    """A migrated, empty database for one test."""
-    name = f"t_{uuid4().hex}"
-    with _database(servers, name, template=template_database) as url:
-        with psycopg.connect(url) as connection:  # a copy of a database has not the rights on it
-            connection.execute(
-                sql.SQL("grant create on database {} to cairn_owner, cairn_projector").format(sql.Identifier(name))
-            )
+    """A migrated database for one test, with the read models' first builds, all empty."""
+    with _database(servers, f"t_{uuid4().hex}", template=template_database) as url:
+        _grant(url)
         yield url
+
+
+@pytest.fixture
+def bare_database_url(servers: Servers, bare_template: str) -> Iterator[str]:
+    """A database for one test as the migrations alone leave it."""
+    with _database(servers, f"t_{uuid4().hex}", template=bare_template) as url:
+        _grant(url)
+        yield url
+
+
+def _grant(url: str) -> None:
+    """A copy of a database has not the rights on it."""
+    with psycopg.connect(url) as connection:
+        name = sql.Identifier(_name_in(url))
+        connection.execute(sql.SQL("grant create on database {} to cairn_owner, cairn_projector").format(name))
 
 
 @contextmanager

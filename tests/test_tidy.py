@@ -283,8 +283,8 @@ def _prepare(connection: psycopg.Connection, text: bytes) -> None:
         raise errors.error_from_result(result)
 
 
-def test_the_schema_is_written_down(database_url: str) -> None:
-    assert schema.FILE.read_text(encoding="utf-8") == schema.dumped(database_url), "run `make schema`"
+def test_the_schema_is_written_down(bare_database_url: str) -> None:
+    assert schema.FILE.read_text(encoding="utf-8") == schema.dumped(bare_database_url), "run `make schema`"
 
 
 def test_nothing_of_one_machine_is_written_down() -> None:

@@ -4,7 +4,6 @@
 """
 
 import asyncio
-import gc
 import os
 import signal
 import sys
@@ -66,8 +65,6 @@ def run(name: str, store: StoreSettings, engine: EngineSettings, workers: Worker
 
 
 async def _until_signalled(worker: Worker) -> int:
-    gc.freeze()  # what was imported stays; looking through it again and again took time from every batch
-    gc.set_threshold(50_000, 20, 100)
     signalled = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -22,8 +22,10 @@ SQL = sql.beside(__file__)
 
 STREAM: Final = "CAIRN_VIEWS"
 DAY_SECONDS: Final = 86_400
-PAUSE_SECONDS: Final = 0.1
-"""Ranges that are published sooner than so much after the last become one: whoever is in a hurry follows the hints."""
+PAUSE_SECONDS: Final = 0.5
+"""Ranges that are published sooner than so much after the last become one: whoever is in a hurry follows the hints, and
+events wait behind each publication.
+"""
 PUBLISHED = Counter("cairn_relay_ranges_published_total", "Ranges of read-model progress published to the broker.")
 
 Epochs = Sequence[tuple[int, int]]
@@ -71,9 +73,11 @@ class Ranges:
         self._look = True
         self._published_at = 0.0
 
-    def moved(self, tenant: UUID) -> None:
-        """A read model of this company has moved, as somebody says."""
+    def moved(self, tenant: UUID) -> bool:
+        """A read model of this company has moved, as somebody says. Answers whether nothing was due before."""
+        first = not self._moved
         self._moved.add(tenant)
+        return first
 
     def look(self) -> None:
         """The next publication looks at every company."""

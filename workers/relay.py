@@ -100,8 +100,8 @@ class Relay(Worker):
             self._wake.set()
 
         def view_moved(tenant: UUID, _model: str, _position: int) -> None:
-            self.ranges.moved(tenant)
-            self._wake.set()
+            if self.ranges.moved(tenant):
+                self._wake.set()
 
         self._followings.append(await hints.follow_log(log_moved))
         self._followings.append(await hints.follow_views(view_moved))

@@ -25,13 +25,13 @@ def objects(database_url: str) -> list[tuple[str, ...]]:
         ]
 
 
-def test_up_down_up(database_url: str) -> None:
-    first = objects(database_url)
-    run.downgrade(database_url)
-    with psycopg.connect(database_url) as connection:
+def test_up_down_up(bare_database_url: str) -> None:
+    first = objects(bare_database_url)
+    run.downgrade(bare_database_url)
+    with psycopg.connect(bare_database_url) as connection:
         assert connection.execute("select count(*) from pg_namespace where nspname = 'cairn'").fetchone() == (0,)
-    run.upgrade(database_url)
-    assert objects(database_url) == first
+    run.upgrade(bare_database_url)
+    assert objects(bare_database_url) == first
 
 
 def test_every_tenant_table_forces_row_level_security(database_url: str) -> None:

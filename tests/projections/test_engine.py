@@ -14,6 +14,7 @@ from projections.engine import Engine, Fenced
 from projections.folding import read_one
 from projections.leases import SLICES, Leases
 from projections.parking import NotParked
+from projections.registry import FOLLOWED
 from tests.projections import models
 from tests.projections.commands import command, edit, estimate, line, member, project
 from tests.projections.conftest import Company, World
@@ -140,6 +141,47 @@ async def test_a_value_the_database_refuses_is_found_by_halving(world: World, co
     done = await parking.skip(engine, company.tenant, "names_seen", str(ids[4]), "no such number", UUID(int=1))
     assert done.handled == 1
     assert (await _names(company))[ids[4]] == ("Q 4", 1)
+
+
+async def test_live_models_move_in_one_transaction(world: World, company: Company) -> None:
+    engine = await world.engine([models.model(), *FOLLOWED])
+    project_id = await project(company)
+    await engine.advance(company.tenant)
+    reached = await _rename(company, project_id, "later")
+    await engine.advance(company.tenant)
+    statement = b"select count(*), count(distinct xmin::text), min(position) from cairn.checkpoints"
+    async with company.reading() as reader:
+        assert await reader.tuples(statement, {}) == [(len(FOLLOWED) + 1, 1, reached)]
+
+
+async def test_what_one_model_refuses_holds_no_other_back(world: World, company: Company) -> None:
+    engine = await world.engine([models.model(), *FOLLOWED])
+    project_id = await project(company)
+    await engine.advance(company.tenant)
+    reached = await _rename(company, project_id, "too many")
+    await engine.advance(company.tenant)
+    async with company.reading() as reader:
+        assert {parked.model for parked in await parking.waiting(reader)} == {"names_seen"}
+        assert await positions.of_models(reader, [each.name for each in FOLLOWED]) == reached
+        assert await delivery.verify(reader, "names_seen") == []
+        assert await delivery.verify(reader, "project_list") == []
+
+
+async def test_a_model_that_was_taken_over_holds_no_other_back(world: World, company: Company) -> None:
+    engine = await world.engine([models.model(), *FOLLOWED])
+    project_id = await project(company)
+    await engine.advance(company.tenant)
+    other = await _names_engine(world)
+    [target] = other.targets.values()
+    await other.claim(target.build, company.tenant)
+    reached = await _rename(company, project_id, "later")
+    with pytest.raises(Fenced):
+        await engine.advance(company.tenant)
+    async with company.reading() as reader:
+        assert await positions.of_models(reader, [each.name for each in FOLLOWED]) == reached
+    assert (await _names(company))[project_id][1] == 0
+    await other.advance(company.tenant)
+    assert (await _names(company))[project_id] == ("later", 1)
 
 
 async def test_an_unreadable_event_is_parked(world: World, company: Company) -> None:
