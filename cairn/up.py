@@ -16,7 +16,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +34,8 @@ STEADY_SECONDS = 60.0
 """A process that lived this long is started again without delay."""
 READY_SECONDS_MAX = 120.0
 STOP_SECONDS_MAX = 30.0
+PORT_SECONDS_MAX = 12.0
+"""How long the port of last time is waited for: a little longer than an orphaned API may take to end."""
 LOG_BYTES_MAX = 16 * 1024 * 1024
 WATCH_SECONDS = 1.0
 
@@ -140,11 +141,27 @@ class System:
                 raise UpError(f"Port {usual} is taken by another program. Set CAIRN_API_PORT to another, or unset it.")
             return usual
         remembered = self._remembered().get("port")
+        if remembered is not None and self._had_before(host, int(remembered)):
+            return int(remembered)
         chosen = range(usual, usual + PORTS_TRIED) if usual else map(_any_port, [host] * PORTS_TRIED)
-        for port in chain([] if remembered is None else [int(remembered)], chosen):
+        for port in chosen:
             if self._claim_port(port) and _is_free(host, port):
                 return port
         raise UpError(f"No port from {usual} to {usual + PORTS_TRIED} is free. Set CAIRN_API_PORT.")
+
+    def _had_before(self, host: str, port: int) -> bool:
+        """Takes the port of last time. An API whose `cairn up` was killed may be on it still, finishing its answers."""
+        deadline = time.monotonic() + PORT_SECONDS_MAX
+        claimed = told = False
+        while time.monotonic() < deadline:
+            claimed = claimed or self._claim_port(port)
+            if claimed and _is_free(host, port):
+                return True
+            if not told:
+                self.say(f"port {port}, the one of last time, is taken; waiting {PORT_SECONDS_MAX:.0f} s at most")
+                told = True
+            time.sleep(0.05)
+        return False
 
     def _claim_port(self, port: int) -> bool:
         """Keeps other checkouts from choosing this port before our API listens there."""
