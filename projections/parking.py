@@ -9,7 +9,7 @@ import msgspec
 import psycopg
 
 from eventstore import log
-from eventstore.db import Connection, Reader
+from eventstore.db import Reader
 from eventstore.sql import beside
 from projections.delivery import Deliveries, deliver
 from projections.engine import Engine, Target
@@ -66,12 +66,6 @@ async def waiting(reader: Reader, model: str | None = None) -> list[ParkedKey]:
 async def skipped(reader: Reader, model: str | None = None) -> list[Skipped]:
     """The bound company's events that were skipped, of one model or all."""
     return await reader.rows(SQL["skipped"], {"model": model}, Skipped)
-
-
-async def tenants_waiting(connection: Connection) -> list[UUID]:
-    """Companies with a key that waits. Needs the projector role."""
-    cursor = await connection.execute(SQL["tenants"])
-    return [row[0] for row in await cursor.fetchall()]
 
 
 async def replay(engine: Engine, tenant: UUID, model: str, key: str) -> Replayed:

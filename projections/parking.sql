@@ -15,9 +15,6 @@ join cairn.builds b on b.model = p.model and b.build = p.build and b.state = 'li
 where p.tenant = cairn.bound_tenant() and p.skipped_at is not null and (%(model)s::text is null or p.model = %(model)s)
 order by p.model, p.position
 
--- name: tenants : companies with something that waits
-select distinct p.tenant from cairn.parked p where p.skipped_at is null
-
 -- name: hold_checkpoint : no batch runs beside a replay
 select c.position from cairn.checkpoints c
 where c.tenant = cairn.bound_tenant() and c.model = %(model)s and c.build = %(build)s

@@ -1,6 +1,5 @@
 """How far read models have come, in the same snapshot as the query that is answered."""
 
-from collections.abc import Sequence
 from functools import cache
 
 from psycopg import sql
@@ -37,8 +36,3 @@ async def with_head(reader: Reader, model: str) -> tuple[Head | None, int]:
     reached = await reader.connection.execute(_statement(model), binary=True)
     head, position = await heads.fetchone(), await reached.fetchone()
     return None if head is None else Head(reader.tenant, head[0], head[1]), int(position[0]) if position else 0
-
-
-async def of_models(reader: Reader, models: Sequence[str]) -> int:
-    """The least of the positions of several models: what an answer made from all of them is true at."""
-    return min([await position_of(reader, model) for model in models])

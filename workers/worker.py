@@ -5,6 +5,7 @@ import contextlib
 import platform
 import random
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar
 from uuid import UUID, uuid4
@@ -29,7 +30,7 @@ GONE_SECONDS = 600.0
 """A worker silent for so long was killed; its row is removed."""
 
 
-class Worker:
+class Worker(ABC):
     """One long-running job over one pool of the projector role. Subclasses write `live`."""
 
     kind: ClassVar[str]
@@ -46,16 +47,16 @@ class Worker:
         self._beaten_progress = -1
         self._open = False
 
+    @abstractmethod
     async def live(self) -> None:
         """One life: works until `stopping` is set, finishes what it began, returns. May raise; another life follows."""
-        raise NotImplementedError
 
-    async def leave(self) -> None:
+    async def leave(self) -> None:  # noqa: B027  # a worker that holds nothing gives nothing back
         """Gives back what a life took: connections, leases. Called after every life, however it ended."""
 
+    @abstractmethod
     def waiting(self) -> bool:
         """Whether there is work it has not done yet."""
-        raise NotImplementedError
 
     def detail(self) -> str:
         """What it is doing, in a few words."""

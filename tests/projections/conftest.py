@@ -11,10 +11,10 @@ from uuid_utils.compat import uuid7
 
 from domain.decider import Command, Ref, Rejected
 from domain.registry import BY_CATEGORY
-from eventstore.db import Database, role_url
+from eventstore.db import Database, Reader, role_url
 from eventstore.settings import StoreSettings
 from eventstore.transact import Context, Receipt, Store, transact
-from projections import builds
+from projections import builds, positions
 from projections.engine import Engine
 from projections.inline import InlineModels
 from projections.projection import Projection
@@ -70,6 +70,11 @@ class Company:
     def reading(self) -> Any:
         """A reader's transaction."""
         return self.world.reader.bound(self.tenant)
+
+
+async def least_position(reader: Reader, models: Sequence[str]) -> int:
+    """What all of these models have reached."""
+    return min([await positions.position_of(reader, model) for model in models])
 
 
 @asynccontextmanager

@@ -14,7 +14,7 @@ from projections.settings import EngineSettings
 from tests.eventstore.units import appended, unit, writer
 from tests.projections import models
 from tests.projections.commands import command, edit, estimate, line, project
-from tests.projections.conftest import Company, World
+from tests.projections.conftest import Company, World, least_position
 
 QUICK = EngineSettings(
     projector_poll_seconds=0.02,
@@ -145,7 +145,7 @@ async def _caught_up(world: World, companies: list[Company], position: int) -> N
         for company in companies:
             while True:
                 async with company.reading() as reader:
-                    reached = await positions.of_models(reader, FOLLOWED_MODELS)
+                    reached = await least_position(reader, FOLLOWED_MODELS)
                 if reached == position:
                     break
                 await asyncio.sleep(0.02)

@@ -17,7 +17,7 @@ from projections.parking import NotParked
 from projections.registry import FOLLOWED
 from tests.projections import models
 from tests.projections.commands import command, edit, estimate, line, member, project
-from tests.projections.conftest import Company, World
+from tests.projections.conftest import Company, World, least_position
 
 
 @pytest.fixture(autouse=True)
@@ -162,7 +162,7 @@ async def test_what_one_model_refuses_holds_no_other_back(world: World, company:
     await engine.advance(company.tenant)
     async with company.reading() as reader:
         assert {parked.model for parked in await parking.waiting(reader)} == {"names_seen"}
-        assert await positions.of_models(reader, [each.name for each in FOLLOWED]) == reached
+        assert await least_position(reader, [each.name for each in FOLLOWED]) == reached
         assert await delivery.verify(reader, "names_seen") == []
         assert await delivery.verify(reader, "project_list") == []
 
@@ -178,7 +178,7 @@ async def test_a_model_that_was_taken_over_holds_no_other_back(world: World, com
     with pytest.raises(Fenced):
         await engine.advance(company.tenant)
     async with company.reading() as reader:
-        assert await positions.of_models(reader, [each.name for each in FOLLOWED]) == reached
+        assert await least_position(reader, [each.name for each in FOLLOWED]) == reached
     assert (await _names(company))[project_id][1] == 0
     await other.advance(company.tenant)
     assert (await _names(company))[project_id] == ("later", 1)

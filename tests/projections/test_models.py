@@ -13,7 +13,7 @@ from projections import access, activity_log, estimate_detail, positions, projec
 from projections.projection import Projection
 from projections.registry import PROJECTIONS
 from tests.projections.commands import command, edit, estimate, line, member, project
-from tests.projections.conftest import Company, World
+from tests.projections.conftest import Company, World, least_position
 
 NOW = POSITION_MAX
 
@@ -114,7 +114,7 @@ async def test_an_estimate_in_full(world: World, company: Company) -> None:
         assert [each.line_id.int for each in then + rest] == [1002, 1003, 1001]
         assert await estimate_detail.estimate(reader, estimate_id, at=1) is None
         assert [each.version for each in await estimate_detail.of_project(reader, project_id, at=NOW, limit=5)] == [1]
-        assert await positions.of_models(reader, ["estimate_detail", "access"]) == last
+        assert await least_position(reader, ["estimate_detail", "access"]) == last
         assert await positions.position_of(reader, "project_names") == last
 
 
