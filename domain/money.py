@@ -27,12 +27,12 @@ def extension_of(quantity: Decimal, unit_price: Decimal) -> Decimal:
     return EXACT.quantize(EXACT.multiply(quantity, unit_price), CENT) or ZERO
 
 
-def final_bid(base: Decimal, target_margin: Decimal) -> Decimal:
-    """The price that leaves `target_margin` of itself above the base: base / (1 − margin), rounded half-up once.
+def final_bid(cost: Decimal, target_margin: Decimal) -> Decimal:
+    """The price that leaves `target_margin` of itself above the cost: cost / (1 − margin), rounded half-up once.
 
-    A margin is on price; a markup, base × (1 + k), is on cost and gives another figure. The margin must be below 1.
+    A margin is on price; a mark-up, cost × (1 + k), is on cost and gives another figure. The margin must be below 1.
     """
-    return EXACT.quantize(EXACT.divide(base, EXACT.subtract(Decimal(1), target_margin)), CENT) or ZERO
+    return EXACT.quantize(EXACT.divide(cost, EXACT.subtract(Decimal(1), target_margin)), CENT) or ZERO
 
 
 def plain(number: Decimal) -> str:
@@ -88,8 +88,19 @@ def _margin(fraction: Decimal) -> Decimal:
 
 def _fraction(fraction: Decimal) -> Decimal:
     if not 0 <= fraction <= 1:
-        raise PydanticCustomError("fraction_range", "A fraction is between 0 and 1: ten percent is 0.1")
+        raise PydanticCustomError("fraction_range", "A fraction is between 0 and 1: twelve percent is 0.12")
     return fraction
+
+
+def _between(low: int, high: int, code: str, sentence: str, *, open_below: bool = False) -> AfterValidator:
+    """Refuses what is outside the two, `low` itself too when `open_below`."""
+
+    def check(number: Decimal) -> Decimal:
+        if not low <= number <= high or (open_below and number == low):
+            raise PydanticCustomError(code, sentence)  # type: ignore[arg-type]  # a literal is asked for, any text works
+        return number
+
+    return AfterValidator(check)
 
 
 Quantity: TypeAlias = Annotated[Decimal, PlainValidator(_reader(12, 6)), _json_schema(12, 6, "98868")]
@@ -108,6 +119,46 @@ Fraction: TypeAlias = Annotated[
     Decimal, PlainValidator(_reader(12, 6)), AfterValidator(_fraction), _json_schema(1, 6, "0.1")
 ]
 """From 0 to 1, six places."""
+Rate: TypeAlias = Annotated[
+    Decimal,
+    PlainValidator(_reader(12, 6)),
+    _between(
+        -1,
+        10,
+        "rate_range",
+        "A rate is a fraction of cost, above -1 and at most 10: twelve percent is 0.12",
+        open_below=True,
+    ),
+    _json_schema(2, 6, "0.08"),
+]
+"""Mark-up on cost, as a fraction above -1 up to 10."""
+AnnualRate: TypeAlias = Annotated[
+    Decimal,
+    PlainValidator(_reader(12, 6)),
+    _between(
+        -1,
+        1,
+        "annual_rate_range",
+        "An annual rate is a fraction, above -1 and at most 1: three and a half percent is 0.035",
+        open_below=True,
+    ),
+    _json_schema(1, 6, "0.035"),
+]
+"""Change of prices a year, as a fraction above -1 up to 1."""
+Months: TypeAlias = Annotated[
+    Decimal,
+    PlainValidator(_reader(12, 6)),
+    _between(0, 600, "months_range", "Months are between 0 and 600"),
+    _json_schema(3, 6, "18"),
+]
+"""A span of time, parts of months allowed."""
+ExchangeRate: TypeAlias = Annotated[
+    Decimal,
+    PlainValidator(_reader(9, 10)),
+    _between(0, 10**9, "exchange_rate_range", "An exchange rate is above 0", open_below=True),
+    _json_schema(9, 10, "1.0842"),
+]
+"""What one unit of the foreign currency is worth in the estimate's: ten places."""
 
 _TWO_PLACES: Final = """
 AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF CHF CNY COP CRC
