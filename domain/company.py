@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
 from typing import ClassVar, Final, Literal, TypeAlias, assert_never
+from uuid import UUID
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, UnsetType, field
 from msgspec.structs import replace
 from pydantic import Field
 
@@ -125,12 +126,20 @@ class TierChanged(Event, frozen=True, kw_only=True, tag="company.tier-changed"):
     now: Subscription
 
 
+class CodeEditionRegistered(Event, frozen=True, kw_only=True, tag="company.code-edition-registered"):
+    """An edition of a code set belongs to the company now. Its codes are in the stream of `codeset_id`."""
+
+    code_set: str
+    edition: str
+    codeset_id: UUID
+
+
 CompanyCommand: TypeAlias = RegisterCompany | RenameCompany | ChangeSettings | ChangeTier
-CompanyEvent: TypeAlias = CompanyRegistered | CompanyRenamed | SettingsChanged | TierChanged
+CompanyEvent: TypeAlias = CompanyRegistered | CompanyRenamed | SettingsChanged | TierChanged | CodeEditionRegistered
 
 
 class Company(State, frozen=True, kw_only=True):
-    """`name` is empty until the company is registered."""
+    """`name` is empty until the company is registered; `code_editions` is set → edition → the id it is kept under."""
 
     name: str = ""
     subscription: Subscription = Subscription(tier="")
@@ -138,6 +147,7 @@ class Company(State, frozen=True, kw_only=True):
     rounding: Rounding = "half-up"
     month_rule: MonthRule = "fraction-of-calendar-month"
     variance_threshold: Decimal = Decimal(0)
+    code_editions: dict[str, dict[str, UUID]] = field(default_factory=dict)
 
 
 def decide(command: CompanyCommand, company: Company) -> list[CompanyEvent]:
@@ -174,7 +184,7 @@ def _register(command: RegisterCompany, company: Company) -> list[CompanyEvent]:
     )
     if not company.name:
         return [registered]
-    if evolve(Company(), registered) == company:
+    if evolve(company, registered) == company:
         return []
     raise Rejected("company.already-registered", "conflict", name=company.name)
 
@@ -182,7 +192,8 @@ def _register(command: RegisterCompany, company: Company) -> list[CompanyEvent]:
 def evolve(company: Company, event: CompanyEvent) -> Company:
     match event:
         case CompanyRegistered():
-            return Company(
+            return replace(
+                company,
                 name=event.name,
                 subscription=event.subscription,
                 currency=event.currency,
@@ -196,6 +207,9 @@ def evolve(company: Company, event: CompanyEvent) -> Company:
             return replace(company, **event.now.given())
         case TierChanged():
             return replace(company, subscription=event.now)
+        case CodeEditionRegistered():
+            editions = {**company.code_editions.get(event.code_set, {}), event.edition: event.codeset_id}
+            return replace(company, code_editions={**company.code_editions, event.code_set: editions})
     assert_never(event)
 
 
