@@ -18,7 +18,7 @@ from bench import traffic
 from bench.measure import Sample
 from bench.meter import METER
 from domain.decider import Event
-from domain.estimate import AddLine
+from domain.estimate_commands import AddLine
 from domain.registry import BY_CATEGORY
 from eventstore import codec, log, sql
 from eventstore.appender import Appender

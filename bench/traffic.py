@@ -8,7 +8,8 @@ from uuid import UUID
 import msgspec
 from uuid_utils.compat import uuid7
 
-from domain.estimate import AddLine, EstimateStarted, LineAdded, LineRevised, StartEstimate
+from domain.estimate_commands import AddLine, StartEstimate
+from domain.estimate_events import EstimateStarted, LineAdded, LineRevised
 from domain.lines import Counted, Line, LineChange
 from domain.project import CreateProject
 from domain.registry import BY_CATEGORY

@@ -12,7 +12,7 @@ import msgspec
 
 from cairn.care import projector
 from cairn.terminal import show
-from domain.estimate import Estimate
+from domain.estimate_state import Estimate
 from domain.money import final_bid
 from domain.project import Project
 from domain.registry import BY_CATEGORY

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import UnionType
-from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, Union, cast, get_args, get_origin
+from typing import Any, ClassVar, Final, Generic, Literal, NamedTuple, TypeVar, Union, cast, get_args, get_origin
 from uuid import UUID
 
 import msgspec
@@ -68,6 +68,17 @@ class Ref(NamedTuple):
     id: UUID
 
 
+COMPANY: Final = Ref("company", UUID(int=0))
+"""The stream of the company that asks, whichever it is: a decision does not know its company's id."""
+
+
+class Recall(NamedTuple):
+    """Names a command by the version of a stream that it wrote."""
+
+    ref: Ref
+    stream_version: int
+
+
 C = TypeVar("C", bound=Command)
 S = TypeVar("S", bound=State)
 E = TypeVar("E", bound=Event)
@@ -76,16 +87,26 @@ Written = tuple[Ref, Event]
 """An event and the stream it belongs to."""
 
 
+class Recalled(NamedTuple):
+    """A command of the past: its id, and what it wrote, each event with its stream and its version there."""
+
+    command_id: UUID
+    written: tuple[tuple[Ref, int, Event], ...]
+
+
 @dataclass(frozen=True)
 class Spanning:
     """A decision over several streams. All it reads are version-checked in the one atomic append.
 
     `reads(id, command)` names the streams beside the command's own; `decide(id, command, states)` gets the state
     of the command's own stream and of each of those, and returns events with the stream each belongs to.
+    `recalls(id, command)` names commands of the past: `states` then holds each one's `Recalled` under its `Recall`,
+    None where the log has no such version.
     """
 
     reads: Callable[[UUID, Any], Iterable[Ref]]
-    decide: Callable[[UUID, Any, Mapping[Ref, Any]], list[Written]]
+    decide: Callable[[UUID, Any, Mapping[Any, Any]], list[Written]]
+    recalls: Callable[[UUID, Any], Iterable[Recall]] | None = None
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,7 @@ class Fault(NamedTuple):
 def refuse(thing: pydantic.BaseModel, faults: Iterable[Fault]) -> None:
     """Raises one validation error with every fault, if there are any. For use in a model's own validator."""
     lines: list[Any] = [
-        {"type": PydanticCustomError(fault.code, fault.message), "loc": fault.path, "input": None}  # type: ignore[arg-type]  # a literal is asked for, any text works
-        for fault in faults
+        {"type": PydanticCustomError(fault.code, fault.message), "loc": fault.path, "input": None} for fault in faults
     ]
     if lines:
         raise pydantic.ValidationError.from_exception_data(type(thing).__name__, lines)

@@ -1,21 +1,36 @@
-"""Lines of an estimate: what one carries, what it costs, which total it counts in, and their digest."""
+"""Lines of an estimate: what one carries, what it costs, and which total it counts in."""
 
-import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import date
 from decimal import Decimal
-from typing import Annotated, Final, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias, TypeVar
 from uuid import UUID
 
 import msgspec
 import pydantic
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
-from pydantic import Field
+from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
 
-from domain.money import CENT, EXACT, LARGEST_AMOUNT, ZERO, Amount, Currency, Quantity, UnitPrice, extension_of, plain
+from domain.money import (
+    EXACT,
+    LARGEST_AMOUNT,
+    LARGEST_UNIT_PRICE,
+    SIX_PLACES,
+    ZERO,
+    Amount,
+    Currency,
+    ExchangeRate,
+    Quantity,
+    UnitPrice,
+    extension_of,
+)
 from domain.subset import Change
 from domain.text import Label, Name, Note, NotEmpty, Sentence
 from domain.units import LUMP_SUM, Unit
+
+T = TypeVar("T")
 
 CostType: TypeAlias = Literal["labour", "material", "equipment", "subcontract", "other"]
 """What kind of money. The WBS path says what is built, the cost code where the money is booked: three separate axes."""
@@ -29,6 +44,19 @@ Code: TypeAlias = Label | None
 IMPORT_LIMIT: Final = 20_000
 CHUNK: Final = 500
 """Lines per stored event of an import or a copy."""
+TWO_PRICES: Final = "Send a unit price or a conversion, not both: with a conversion the unit price is price × rate"
+
+
+class ConversionInput(pydantic.BaseModel):
+    """A price quoted in another currency, and the rate it is taken over at. Nothing is looked up: the rate is yours."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    currency: Currency = Field(description="What the price was quoted in; not the estimate's.", examples=["CAD"])
+    unit_price: UnitPrice = Field(description="Price of one unit as it was quoted.", examples=["8.10"])
+    rate: ExchangeRate = Field(description="Worth of one unit of it in the estimate's currency.", examples=["0.7352"])
+    rated_on: date = Field(description="The day the rate is of.", examples=["2022-01-20"])
+    source: Name | None = Field(default=None, description="Where the rate is from.", examples=["Bank of Canada"])
 
 
 class LineInput(pydantic.BaseModel):
@@ -46,7 +74,15 @@ class LineInput(pydantic.BaseModel):
         description="A unit of the controlled list, or another spelling of one: `C Y` is stored as `CY`.",
         examples=["SY"],
     )
-    unit_price: UnitPrice = Field(description="Price of one unit.", examples=["5.72882"])
+    conversion: ConversionInput | None = Field(
+        default=None, description="A price in another currency. Then `unit_price` is left out: it is price × rate."
+    )
+    unit_price: UnitPrice | None = Field(
+        default=None,
+        validate_default=True,
+        description="Price of one unit, in the estimate's currency. Required without a conversion.",
+        examples=["5.72882"],
+    )
     extension: Amount | None = Field(
         default=None,
         description="A submitted amount. It is the authority: never derived again from quantity and unit price. "
@@ -62,8 +98,30 @@ class LineInput(pydantic.BaseModel):
     firmness: Firmness = Field(default="firm", description="A plug awaits its quote.", examples=["plug"])
     pricing: Pricing = Field(default="base", description="Only base lines count in the bid.", examples=["allowance"])
     currency: Currency | None = Field(
-        default=None, description="If given, must be the estimate's: nothing is converted.", examples=["USD"]
+        default=None,
+        description="If given, must be the estimate's; a price in another one is sent as a conversion.",
+        examples=["USD"],
     )
+
+    @field_validator("unit_price")
+    @classmethod
+    def _has_one_price(cls, unit_price: Decimal | None, body: pydantic.ValidationInfo) -> Decimal | None:
+        if "conversion" in body.data:  # or it has faults of its own
+            if unit_price is None and body.data["conversion"] is None:
+                raise PydanticCustomError("missing", "Field required")
+            if unit_price is not None and body.data["conversion"] is not None:
+                raise PydanticCustomError("two_prices", TWO_PRICES)
+        return unit_price
+
+
+class Conversion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where a line's unit price is from: a price in another currency and the rate it was taken over at."""
+
+    currency: str
+    unit_price: Decimal
+    rate: Decimal
+    rated_on: date
+    source: str | None = None
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -88,6 +146,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     quote_reference: str | None = None
     firmness: Firmness = "firm"
     pricing: Pricing = "base"
+    conversion: Conversion | None = None
 
 
 class LineChange(Change, frozen=True):
@@ -107,6 +166,7 @@ class LineChange(Change, frozen=True):
     quote_reference: str | UnsetType | None = UNSET
     firmness: Firmness | UnsetType = UNSET
     pricing: Pricing | UnsetType = UNSET
+    conversion: Conversion | UnsetType | None = UNSET
 
 
 class LinePlace(Change, frozen=True):
@@ -144,8 +204,21 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
         return replace(self, **{part.pricing: EXACT.subtract(getattr(self, part.pricing), part.extension)})
 
 
+def conversion_from(sent: ConversionInput | None) -> Conversion | None:
+    """The conversion that was sent."""
+    return None if sent is None else Conversion(**dict(sent))
+
+
+def converted_price(conversion: Conversion) -> Decimal:
+    """The unit price in the estimate's currency: price × rate, rounded half-up to six places."""
+    return EXACT.quantize(EXACT.multiply(conversion.unit_price, conversion.rate), SIX_PLACES) or Decimal(0)
+
+
 def line_from(sent: LineInput, ordinal: Decimal) -> Line:
-    """The line that was sent, at this place, with its extension worked out unless it was submitted."""
+    """The line that was sent, at this place, with price and extension worked out unless they were given."""
+    conversion = conversion_from(sent.conversion)
+    unit_price = sent.unit_price if conversion is None else converted_price(conversion)
+    assert unit_price is not None, "one of the two was required"
     given = sent.extension
     return Line(
         line_id=sent.line_id,
@@ -154,8 +227,8 @@ def line_from(sent: LineInput, ordinal: Decimal) -> Line:
         description=sent.description,
         quantity=sent.quantity,
         unit=sent.unit,
-        unit_price=sent.unit_price,
-        extension=extension_of(sent.quantity, sent.unit_price) if given is None else given,
+        unit_price=unit_price,
+        extension=extension_of(sent.quantity, unit_price) if given is None else given,
         submitted=given is not None,
         code=sent.code,
         code_set=sent.code_set,
@@ -165,12 +238,18 @@ def line_from(sent: LineInput, ordinal: Decimal) -> Line:
         quote_reference=sent.quote_reference,
         firmness=sent.firmness,
         pricing=sent.pricing,
+        conversion=conversion,
     )
 
 
 def lump_sum_is_one(line: Line) -> bool:
     """A lump sum has quantity 1; any other quantity is a mistake in quantity or unit."""
     return line.unit != LUMP_SUM or line.quantity == 1
+
+
+def unit_price_fits(line: Line) -> bool:
+    """Whether a converted unit price is within the 12 digits before the point."""
+    return abs(line.unit_price) < LARGEST_UNIT_PRICE
 
 
 def extension_fits(line: Line) -> bool:
@@ -183,46 +262,7 @@ def in_order(lines: Iterable[Line]) -> list[Line]:
     return sorted(lines, key=lambda line: line.ordinal)
 
 
-def in_chunks(lines: list[Line]) -> Iterator[tuple[Line, ...]]:
+def in_chunks(things: Sequence[T]) -> Iterator[tuple[T, ...]]:
     """Cuts a long list into the pieces that are stored as one event each."""
-    for start in range(0, len(lines), CHUNK):
-        yield tuple(lines[start : start + CHUNK])
-
-
-def content_hash(title: str | None, notes: str | None, target_margin: Decimal, currency: str, lines: list[Line]) -> str:
-    """SHA-256, in lower-case hexadecimal, of an estimate's content. Equal content has an equal hash in any version.
-
-    The bytes hashed are UTF-8 JSON arrays without white space, each followed by a line feed (0x0A). First
-    `["cairn-estimate-content/1", currency, target_margin, title, notes]`; then, for each line in reading order,
-    `[line_id, wbs_path, code_set, code_edition, code, description, quantity, unit, unit_price, extension, submitted,
-    cost_type, firmness, pricing, note, quote_reference]`. Absent is null, `wbs_path` an array of strings,
-    `submitted` a boolean, a line id in lower case with hyphens. A decimal is a string without exponent or trailing
-    zeros (`1.5`, `0`), except the extension: always two places. Strings are escaped as in RFC 8785.
-    """
-    digest = hashlib.sha256()
-    header = ("cairn-estimate-content/1", currency, plain(target_margin), title, notes)
-    digest.update(msgspec.json.encode(header) + b"\n")
-    for line in lines:
-        digest.update(msgspec.json.encode(_content_of(line)) + b"\n")
-    return digest.hexdigest()
-
-
-def _content_of(line: Line) -> tuple[object, ...]:
-    return (
-        line.line_id,
-        line.wbs_path,
-        line.code_set,
-        line.code_edition,
-        line.code,
-        line.description,
-        plain(line.quantity),
-        line.unit,
-        plain(line.unit_price),
-        format(EXACT.quantize(line.extension, CENT), "f"),
-        line.submitted,
-        line.cost_type,
-        line.firmness,
-        line.pricing,
-        line.note,
-        line.quote_reference,
-    )
+    for start in range(0, len(things), CHUNK):
+        yield tuple(things[start : start + CHUNK])

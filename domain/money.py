@@ -12,6 +12,9 @@ CENT: Final = Decimal("0.01")
 ZERO: Final = Decimal("0.00")
 LARGEST_AMOUNT: Final = Decimal("9999999999999.99")
 """Of one line: 15 digits. Totals may be larger."""
+LARGEST_UNIT_PRICE: Final = Decimal(10**12)
+"""A unit price is below it."""
+SIX_PLACES: Final = Decimal("0.000001")
 
 EXACT: Final = Context(
     prec=60, rounding=ROUND_HALF_UP, Emin=-999999, Emax=999999, traps=[InvalidOperation, DivisionByZero, Overflow]
@@ -97,7 +100,7 @@ def _between(low: int, high: int, code: str, sentence: str, *, open_below: bool 
 
     def check(number: Decimal) -> Decimal:
         if not low <= number <= high or (open_below and number == low):
-            raise PydanticCustomError(code, sentence)  # type: ignore[arg-type]  # a literal is asked for, any text works
+            raise PydanticCustomError(code, sentence)
         return number
 
     return AfterValidator(check)

@@ -73,6 +73,17 @@ def ordinal_after(ordinals: Ordinals, own: Decimal, low: Decimal | None) -> Deci
     return Decimal(math.ceil(high) - 1) if low is None else _between(low, high)
 
 
+def nearest_free(ordinals: Ordinals, wanted: Decimal) -> Decimal | None:
+    """The ordinal itself when no line has it, else one right after it; None when that gap is used up."""
+    if not ordinals or wanted > ordinals[-1][-1]:
+        return wanted
+    run = ordinals[_run_of(ordinals, wanted)]
+    if run[bisect_left(run, wanted)] != wanted:
+        return wanted
+    following = _following(ordinals, wanted)
+    return Decimal(beyond(ordinals)) if following is None else _between(wanted, following)
+
+
 def _between(low: Decimal, high: Decimal) -> Decimal | None:
     """About the middle, with as few decimal places as keep it strictly between; None when 300 would not do."""
     middle = _WIDE.divide(_WIDE.add(low, high), Decimal(2))

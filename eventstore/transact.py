@@ -12,7 +12,7 @@ import msgspec
 import psycopg
 from uuid_utils.compat import uuid7
 
-from domain.decider import Command, Decider, Event, Ref, Rejected, State, Written
+from domain.decider import COMPANY, Command, Decider, Event, Recall, Recalled, Ref, Rejected, State, Written
 from domain.registry import BY_CATEGORY
 from eventstore import codec, log, telemetry, traces
 from eventstore.appender import Appender, Inline
@@ -215,6 +215,18 @@ class Store:
             if len(page) < log.PAGE_EVENTS:
                 break
 
+    async def recalled(self, tenant: UUID, recall: Recall) -> Recalled | None:
+        """The command that wrote this version of a stream, with all it wrote; None when the log has no such version."""
+        version = recall.stream_version
+        async with self.writer.bound(tenant) as reader:
+            found = await log.read_stream(reader, recall.ref.id, after_version=version - 1, to_version=version)
+            if not found or (one := found[0].decoded()).category != recall.ref.category:
+                return None
+            rows = await reader.tuples(SQL["find_command"], {"command_id": one.command_id})
+            events = [stored.decoded() for stored in await log.of_command(reader, one.command_id, rows[0][0])]
+        written = tuple((Ref(each.category, each.stream_id), each.stream_version, each.event) for each in events)
+        return Recalled(one.command_id, written)
+
     async def refreshed(self, tenant: UUID, streams: Sequence[_Stream]) -> bool:
         """Looks whether states that were used have been left behind by the log; those are dropped."""
         async with self.writer.bound(tenant) as reader:
@@ -319,7 +331,10 @@ async def _attempt(
     decider = BY_CATEGORY[own.category]
     spanning = decider.spanning.get(type(command))
     refs = [own] if spanning is None else [own, *spanning.reads(own.id, command)]
-    streams = [await store.stream(context.tenant, ref) for ref in refs]
+    streams = [await store.stream(context.tenant, _of_company(ref, context.tenant)) for ref in refs]
+    recalled: dict[Recall, Recalled | None] = {}
+    if spanning is not None and spanning.recalls is not None:
+        recalled = {each: await store.recalled(context.tenant, each) for each in spanning.recalls(own.id, command)}
     versions = [stream.version for stream in streams]
     try:
         if expected_version is not None and versions[0] != expected_version:
@@ -327,7 +342,9 @@ async def _attempt(
         if spanning is None:
             written = [(own, event) for event in decider.decide(command, streams[0].state)]
         else:
-            written = spanning.decide(own.id, command, {stream.ref: stream.state for stream in streams})
+            states = {ref: stream.state for ref, stream in zip(refs, streams, strict=True)}
+            decided = spanning.decide(own.id, command, {**states, **recalled})
+            written = [(_of_company(ref, context.tenant), event) for ref, event in decided]
     except (Rejected, VersionConflict):
         replayed = await _done_before(store, own, context)
         if replayed is not None:
@@ -338,6 +355,11 @@ async def _attempt(
     unit = _unit(context, streams, versions, written)
     outcome = await store.append(context.tenant, unit, streams, written)
     return await _answer(store, own, context, unit, outcome)
+
+
+def _of_company(ref: Ref, tenant: UUID) -> Ref:
+    """The stream that is meant: the placeholder for the asking company's own is replaced by it."""
+    return Ref(COMPANY.category, tenant) if ref == COMPANY else ref
 
 
 async def _ahead_or_stale(store: Store, tenant: UUID, streams: Sequence[_Stream]) -> bool:

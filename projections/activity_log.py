@@ -9,7 +9,7 @@ import msgspec
 
 from domain.company import CompanyRegistered, CompanyRenamed
 from domain.decider import Event
-from domain.estimate import EstimateStarted, LineMoved, LineRemoved, LineRevised, LinesImported, NotesChanged
+from domain.estimate_events import EstimateStarted, LineMoved, LineRemoved, LineRevised, LinesImported, NotesChanged
 from domain.membership import MemberAdded, TokenIssued
 from domain.project import ProjectCreated, ProjectRenamed, ProjectRestored
 from domain.registry import EVENTS

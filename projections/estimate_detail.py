@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from domain import company, membership, project
 from domain.decider import Event
-from domain.estimate import (
+from domain.estimate_events import (
     EstimateStarted,
     EstimateSubmitted,
     LineAdded,

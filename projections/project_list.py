@@ -10,13 +10,7 @@ from msgspec.structs import replace
 
 from domain import company, membership
 from domain.decider import Event
-from domain.estimate import (
-    EstimateStarted,
-    EstimateSubmitted,
-    LineMoved,
-    MarginChanged,
-    NotesChanged,
-)
+from domain.estimate_events import EstimateStarted, EstimateSubmitted, LineMoved, MarginChanged, NotesChanged
 from domain.money import ZERO, final_bid
 from domain.project import (
     MetadataChanged,

@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Final
 
-from domain.estimate import LineAdded, LineRemoved, LineRevised, LinesImported
+from domain.estimate_events import LineAdded, LineRemoved, LineRevised, LinesImported
 from domain.lines import Totals, counted
 from domain.money import EXACT
 from projections.projection import Seen

@@ -9,7 +9,7 @@ import msgspec
 
 from domain import company, membership, project
 from domain.decider import Event
-from domain.estimate import (
+from domain.estimate_events import (
     EstimateStarted,
     EstimateSubmitted,
     LineAdded,

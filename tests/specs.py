@@ -6,7 +6,7 @@ from functools import reduce
 from typing import Any, Self
 from uuid import UUID
 
-from domain.decider import Command, Decider, Event, Ref, Rejected, State, Written
+from domain.decider import Command, Decider, Event, Recall, Recalled, Ref, Rejected, State, Written
 from domain.registry import BY_CATEGORY
 
 SOME_ID = UUID("0197b2a4-0000-7000-8000-000000000001")
@@ -22,6 +22,8 @@ class World:
     """Every stream's state, in memory: enough to run commands of any aggregate one after the other."""
 
     states: dict[Ref, Any] = field(default_factory=dict)
+    versions: dict[Ref, int] = field(default_factory=dict)
+    past: list[Recalled] = field(default_factory=list)
 
     def state(self, ref: Ref) -> Any:
         """A stream's state; its initial one when nothing was written to it."""
@@ -33,14 +35,24 @@ class World:
         spanning = decider.spanning.get(type(command))
         if spanning is None:
             return [(ref, event) for event in decider.decide(command, self.state(ref))]
-        read = {one: self.state(one) for one in (ref, *spanning.reads(ref.id, command))}
+        read: dict[Any, Any] = {one: self.state(one) for one in (ref, *spanning.reads(ref.id, command))}
+        if spanning.recalls is not None:
+            read |= {each: self.recalled(each) for each in spanning.recalls(ref.id, command)}
         return spanning.decide(ref.id, command, read)
+
+    def recalled(self, recall: Recall) -> Recalled | None:
+        """What wrote this version of a stream, as the log would tell."""
+        return next((past for past in self.past if any(each[:2] == recall for each in past.written)), None)
 
     def run(self, ref: Ref, command: Command) -> list[Written]:
         """Decides, and lets the states evolve. Raises Rejected."""
         written = self.decided(ref, command)
+        told = []
         for target, event in written:
             self.states[target] = BY_CATEGORY[target.category].evolve(self.state(target), event)
+            self.versions[target] = self.versions.get(target, 0) + 1
+            told.append((target, self.versions[target], event))
+        self.past.append(Recalled(UUID(int=len(self.past) + 1), tuple(told)))
         return written
 
 
@@ -115,4 +127,4 @@ def given(
 ) -> Given:
     """A stream in which these events happened."""
     ref = Ref(decider.category, id)
-    return Given(ref, World({**(beside or {}), ref: folded(decider, events)}))
+    return Given(ref, World({**(beside or {}), ref: folded(decider, events)}, {ref: len(events)}))

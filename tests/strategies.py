@@ -15,6 +15,7 @@ from domain.units import CANONICAL
 
 IDS = [UUID(int=(0x0197B2A4 << 96) | (7 << 76) | (8 << 60) | n) for n in range(1, 13)]
 LINE_IDS, PROJECT_IDS, ESTIMATE_IDS = IDS[:5], IDS[5:7], IDS[7:11]
+RISK_IDS = IDS[:3]
 
 Step = tuple[Ref, Command]
 
@@ -54,20 +55,134 @@ _line_details: dict[str, SearchStrategy[Any]] = {
     "pricing": st.sampled_from(["base", "base", "allowance", "alternate"]),
 }
 _required = ("description", "quantity", "unit", "unit_price")
+days = st.dates().map(str)
+conversions: SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
+    {
+        "currency": st.sampled_from(["CAD", "CAD", "EUR", "USD"]),
+        "unit_price": decimals(6, 5),
+        "rate": st.integers(1, 10**7).map(lambda n: format(Decimal(n).scaleb(-4), "f")),
+        "rated_on": days,
+    },
+    optional={"source": nullable_text},
+)
 wbs_paths = st.lists(text(6), min_size=1, max_size=3)
 
 
+def _one_price(body: dict[str, Any]) -> dict[str, Any]:
+    if body.get("conversion") is not None:
+        body.pop("unit_price", None)
+    return body
+
+
 def line_bodies(ids: SearchStrategy[str] | None = None) -> SearchStrategy[dict[str, Any]]:
-    """Lines as AddLine and ImportLines take them."""
-    return st.fixed_dictionaries(
+    """Lines as AddLine and ImportLines take them, some with a conversion in place of a unit price."""
+    bodies: SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
         {
             "line_id": _one_of(LINE_IDS) if ids is None else ids,
             "wbs_path": wbs_paths,
             **{n: _line_details[n] for n in _required},
         },
         optional={n: how for n, how in _line_details.items() if n not in _required}
-        | {"currency": st.sampled_from(["USD", "USD", "EUR"])},
+        | {"currency": st.sampled_from(["USD", "USD", "EUR"]), "conversion": st.none() | conversions},
     )
+    return bodies.map(_one_price)
+
+
+def impacts(kind: str, *names: str) -> SearchStrategy[dict[str, Any]]:
+    """Low, likely and high in order, of the sign that the kind of risk asks for."""
+    least, most = {"threat": (0, 10**9), "opportunity": (-(10**9), 0)}.get(kind, (-(10**9), 10**9))
+    three = st.lists(st.integers(least, most), min_size=3, max_size=3).map(sorted)
+    return st.tuples(three, st.booleans()).map(
+        lambda drawn: {
+            name: None if name.endswith("likely") and drawn[1] else format(Decimal(cents).scaleb(-2), "f")
+            for name, cents in zip(names, drawn[0], strict=True)
+        }
+    )
+
+
+def responses(kind: str) -> SearchStrategy[dict[str, Any]]:
+    """What is done about a risk of a kind."""
+    fixed: SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
+        {
+            "kind": st.sampled_from(["avoid", "mitigate", "transfer", "accept"]),
+            "cost": st.integers(0, 10**8).map(lambda n: format(Decimal(n).scaleb(-2), "f")),
+            "residual_probability": fractions,
+        },
+        optional={"strategy": nullable_text},
+    )
+    left = impacts(kind, "residual_low", "residual_likely", "residual_high")
+    return st.tuples(fixed, left).map(lambda both: both[0] | both[1])
+
+
+_risk_details: dict[str, SearchStrategy[Any]] = {
+    "title": text(),
+    "probability": fractions,
+    "category": nullable_text,
+    "cause": nullable_text,
+    "event": nullable_text,
+    "consequence": nullable_text,
+    "schedule_days": st.none() | st.integers(-100, 100),
+    "owner": nullable_text,
+    "review_on": st.none() | days,
+}
+_risk_kinds = st.sampled_from(["threat", "threat", "opportunity", "uncertainty"])
+
+
+def risk_bodies() -> SearchStrategy[dict[str, Any]]:
+    """Risks as AddRisk takes them."""
+
+    def of_kind(kind: str) -> SearchStrategy[dict[str, Any]]:
+        fixed: SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
+            {
+                "risk_id": _one_of(RISK_IDS),
+                "kind": st.just(kind),
+                "title": _risk_details["title"],
+                "probability": fractions,
+            },
+            optional={name: how for name, how in _risk_details.items() if name not in {"title", "probability"}}
+            | {"response": st.none() | responses(kind)},
+        )
+        return st.tuples(fixed, impacts(kind, "low", "likely", "high")).map(lambda both: both[0] | both[1])
+
+    return _risk_kinds.flatmap(of_kind)
+
+
+def _markup(kind: str) -> SearchStrategy[dict[str, Any]]:
+    if kind == "risk":
+        return st.just({"kind": "risk"})
+    rates = st.integers(-900_000, 2_000_000).map(lambda n: format(Decimal(n).scaleb(-6), "f"))
+    figures: SearchStrategy[dict[str, Any]] = st.one_of(
+        rates.map(lambda rate: {"rate": rate}),
+        decimals(2, 9).map(lambda amount: {"amount": amount}),
+        st.tuples(fractions, st.integers(0, 120)).map(
+            lambda both: {"escalation": {"annual_rate": both[0], "months_to_midpoint": str(both[1])}}
+        ),
+    )
+    step: SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
+        {"kind": st.just(kind), "name": text(), "on": st.sampled_from(["direct", "running"])}
+    )
+    return st.tuples(step, figures).map(lambda both: both[0] | both[1])
+
+
+def _with_ids(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        step if step["kind"] == "risk" else {**step, "markup_id": str(IDS[number])}
+        for number, step in enumerate(steps)
+        if step["kind"] != "risk" or step not in steps[:number]
+    ]
+
+
+_markup_kinds = st.sampled_from(["indirect", "contingency", "escalation", "overhead", "profit", "other", "risk"])
+markup_lists: SearchStrategy[list[dict[str, Any]]] = (
+    st.lists(_markup_kinds.flatmap(_markup), max_size=4)
+    .map(_with_ids)
+    .filter(lambda steps: sum(_is_steep(step) for step in steps) < 2)
+)
+"""Mark-ups as SetMarkups takes them."""
+
+
+def _is_steep(step: dict[str, Any]) -> bool:
+    return "escalation" in step and Decimal(step["escalation"]["annual_rate"]) > Decimal("0.5")
 
 
 def _one_of(ids: list[UUID]) -> SearchStrategy[str]:
@@ -84,6 +199,9 @@ def _with(**fields: SearchStrategy[Any]) -> SearchStrategy[dict[str, Any]]:
     return st.fixed_dictionaries(fields)
 
 
+_risk = {"risk_id": _one_of(RISK_IDS)}
+_tag = st.sampled_from(["bid", "before addendum 2"])
+_estimate_statuses = st.sampled_from(["draft", "in-review", "submitted", "awarded", "lost", "archived"])
 _line = {"line_id": _one_of(LINE_IDS)}
 _statuses = st.sampled_from(["active", "on-hold", "awarded", "lost", "completed", "archived"])
 _metadata = st.dictionaries(st.sampled_from(["contract", "county", "owner"]), text(), max_size=3)
@@ -144,15 +262,40 @@ BODIES: dict[tuple[str, str], SearchStrategy[dict[str, Any]]] = {
             "target_margin": st.none() | margins,
             "title": nullable_text,
             "notes": nullable_text,
+            "effective_on": st.none() | days,
+            "aace_class": st.none() | st.integers(1, 5),
+            "basis": nullable_text,
         },
     ),
     ("estimate", "add-line"): line_bodies(),
-    ("estimate", "revise-line"): _some(_line, **_line_details),
+    ("estimate", "revise-line"): _some(_line, **_line_details, conversion=st.none() | conversions).map(_one_price),
     ("estimate", "move-line"): _some(_line, wbs_path=wbs_paths, after_line_id=st.none() | _one_of(LINE_IDS)),
     ("estimate", "remove-line"): st.fixed_dictionaries(_line),
     ("estimate", "import-lines"): _with(lines=st.lists(line_bodies(), min_size=1, max_size=4)),
     ("estimate", "change-margin"): _with(target_margin=margins),
     ("estimate", "change-notes"): _some({}, title=nullable_text, notes=nullable_text),
+    ("estimate", "set-markups"): _with(markups=markup_lists),
+    ("estimate", "add-risk"): risk_bodies(),
+    ("estimate", "revise-risk"): _risk_kinds.flatmap(
+        lambda kind: st.tuples(
+            _some(_risk, **_risk_details, response=st.none() | responses(kind)),
+            st.just({}) | impacts(kind, "low", "likely", "high").map(lambda three: three | {"kind": kind}),
+        )
+    ).map(lambda both: both[0] | both[1]),
+    ("estimate", "apply-mitigation"): _with(**_risk, applied_on=days),
+    ("estimate", "withdraw-mitigation"): _with(**_risk, reason=text()),
+    ("estimate", "close-risk"): _with(**_risk, closed_on=days, reason=text()),
+    ("estimate", "reopen-risk"): _with(**_risk, reason=text()),
+    ("estimate", "remove-risk"): _with(**_risk),
+    ("estimate", "classify"): st.fixed_dictionaries(
+        {"aace_class": st.integers(1, 5), "basis": text()}, optional={"reason": nullable_text}
+    ),
+    ("estimate", "tag-version"): _with(tag=_tag),
+    ("estimate", "untag-version"): _with(tag=_tag),
+    ("estimate", "change-estimate-status"): st.fixed_dictionaries(
+        {"status": _estimate_statuses}, optional={"reason": nullable_text}
+    ),
+    ("estimate", "undo-change"): _with(stream_version=st.integers(1, 30)),
     ("estimate", "submit-estimate"): _with(),
 }
 """(category, verb) → bodies the command accepts. Every command is here: a test says so."""

@@ -8,7 +8,7 @@ import pytest
 from cairn import care
 from domain.company import RegisterCompany
 from domain.decider import Command
-from domain.estimate import AddLine, StartEstimate
+from domain.estimate_commands import AddLine, StartEstimate
 from domain.project import CreateProject
 from domain.registry import BY_CATEGORY
 from eventstore.db import Database, role_url

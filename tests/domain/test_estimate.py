@@ -10,29 +10,32 @@ import pydantic
 import pytest
 
 from domain.decider import Ref
-from domain.estimate import (
+from domain.estimate import estimate
+from domain.estimate_commands import (
     AddLine,
     ChangeMargin,
     ChangeNotes,
+    ImportLines,
+    MoveLine,
+    RemoveLine,
+    ReviseLine,
+    StartEstimate,
+    SubmitEstimate,
+)
+from domain.estimate_events import (
     EstimateStarted,
     EstimateSubmitted,
-    ImportLines,
     LineAdded,
     LineMoved,
     LineRemoved,
     LineRevised,
     LinesImported,
     MarginChanged,
-    MoveLine,
     Notes,
     NotesChanged,
-    RemoveLine,
-    ReviseLine,
-    StartEstimate,
-    SubmitEstimate,
-    estimate,
 )
 from domain.lines import Counted, Line, LineChange, LineInput, LinePlace, Totals
+from domain.markups import bridge
 from domain.project import Project, VersionNumbered
 from tests.specs import SOME_ID, given
 
@@ -185,9 +188,9 @@ def test_submitting_freezes_totals_and_content() -> None:
     base = add(unit="LS", quantity=Decimal(1), unit_price=Decimal("2045323.78"), description='18" PIPE\n'.strip())
     (submitted,) = scene.when(base, ChangeMargin(target_margin=Decimal("0.120")), SubmitEstimate()).events
     content = (
-        '["cairn-estimate-content/1","USD","0.12",null,null]\n'
-        '["00000000-0000-0000-0000-000000000003",["SP 5625-20"],null,null,null,"18\\" PIPE","1","LS",'
-        '"2045323.78","2045323.78",false,"other","firm","base",null,null]\n'
+        '["cairn-estimate-content/2","USD","0.12",null,null,null,null]\n'
+        '["line","00000000-0000-0000-0000-000000000003",["SP 5625-20"],null,null,null,"18\\" PIPE","1","LS",'
+        '"2045323.78","2045323.78",false,"other","firm","base",null,null,null]\n'
     )
     assert submitted == EstimateSubmitted(
         content_hash=hashlib.sha256(content.encode()).hexdigest(),
@@ -195,6 +198,9 @@ def test_submitting_freezes_totals_and_content() -> None:
         target_margin=Decimal("0.12"),
         final_bid=Decimal("2324231.57"),
         line_count=1,
+        content_format=2,
+        cost=Decimal("2045323.78"),
+        bridge=bridge(Decimal("2045323.78"), Decimal("0.00"), (), Decimal("0.12")).steps,
     )
     scene.when(SubmitEstimate()).then_nothing()
 

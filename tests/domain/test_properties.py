@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterable
+from contextlib import suppress
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -11,12 +12,15 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from domain.decider import Ref, Rejected, tag_of
-from domain.estimate import AddLine, Estimate, MoveLine, RemoveLine
+from domain.decider import Command, Ref, Rejected, tag_of
+from domain.estimate_commands import AddLine, MoveLine, RemoveLine, ReviseLine, UndoChange
+from domain.estimate_state import Estimate, bridge_of
 from domain.lines import Line, in_order
 from domain.maps import decode_map, encode_map
 from domain.registry import BY_CATEGORY, COMMANDS, EVENTS, REJECTIONS
+from domain.risks import contribution, impact_faults
 from tests.specs import World
 from tests.strategies import BODIES, ESTIMATE_IDS, LINE_IDS, PROJECT_IDS, Step, commands, line_bodies, scripts
 
@@ -44,10 +48,25 @@ def run(script: Iterable[Step]) -> World:
         world.run(ref, command)
         for target, event in written:
             check_event(target, event)
-            if target.category == "estimate" and target in before:
-                assert not before[target].submitted, "a submitted estimate never changes"
-        assert world.decided(ref, command) == [], "retry adds nothing"
+            if target.category == "estimate" and target in before and before[target].submitted:
+                assert content(world.state(target)) == content(before[target]), "a submitted estimate never changes"
+        if isinstance(command, UndoChange):
+            with pytest.raises(Rejected, match="already-undone"):
+                world.decided(ref, command)
+        else:
+            assert world.decided(ref, command) == [], "retry adds nothing"
     return world
+
+
+def content(estimate: Estimate) -> tuple[Any, ...]:
+    """What a bid is made of, and what undo brings back. What becomes of a risk later is not of the bid."""
+    risks = {risk.risk_id: replace(risk, **OPEN) for risk in estimate.risks.values()}
+    figures = (estimate.totals, estimate.risk_adjustment, estimate.markups, estimate.target_margin)
+    words = (estimate.title, estimate.notes, estimate.aace_class, estimate.basis, estimate.effective_on)
+    return (dict(estimate.lines.items()), risks, *figures, *words)
+
+
+OPEN: dict[str, Any] = {"status": "open", "closed_on": None, "closed_because": None}
 
 
 def check_rejection(rejection: Rejected) -> None:
@@ -91,6 +110,21 @@ def check_estimate(estimate: Estimate) -> None:
     assert len(set(ordinals)) == len(lines)
     assert not set(estimate.lines) & set(estimate.removed)
     assert all(line.unit != "LS" or line.quantity == 1 for line in lines)
+    assert not set(estimate.risks) & set(estimate.removed_risks)
+    check_bid(estimate)
+
+
+def check_bid(estimate: Estimate) -> None:
+    """Before the bid is frozen the adjustment is what the risks add; the bridge leads from base to bid."""
+    if not estimate.submitted:
+        assert estimate.risk_adjustment == sum(map(contribution, estimate.risks.values()), Decimal(0))
+    for risk in estimate.risks.values():
+        assert not list(impact_faults(risk))
+        assert risk.response is not None or risk.mitigated_on is None or risk.status != "mitigated"
+    bid = bridge_of(estimate)
+    assert estimate.totals.base + sum(step.amount for step in bid.steps) == bid.final_bid
+    exact = Fraction(bid.cost) / (1 - Fraction(estimate.target_margin))
+    assert bid.final_bid == cents_half_up(exact)
 
 
 def extension(line: Line) -> Decimal:
@@ -156,6 +190,72 @@ def test_totals_do_not_depend_on_the_order(bodies: list[dict[str, Any]], random:
     added: list[Step] = [(OWN, AddLine.model_validate_json(msgspec.json.encode(body))) for body in bodies]
     shuffled = random.sample(added, len(added))
     assert run(START + added).state(OWN).totals == run(START + shuffled).state(OWN).totals
+
+
+NOT_CONTENT = {
+    *("start-estimate", "submit-estimate", "change-estimate-status"),
+    *("tag-version", "untag-version", "undo-change"),
+}
+edits = st.one_of(
+    [commands(category, verb) for category, verb in BODIES if category == "estimate" and verb not in NOT_CONTENT]
+)
+"""Whatever changes the content of a draft."""
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(edits, max_size=15), edits)
+def test_undoing_the_last_change_brings_back_what_was(script: list[Command], change: Command) -> None:
+    world = run(START + [(OWN, command) for command in script])
+    before = world.state(OWN)
+    try:
+        written = world.run(OWN, change)
+    except Rejected:
+        return
+    if not written:
+        return
+    world.run(OWN, UndoChange(stream_version=world.versions[OWN]))
+    after = world.state(OWN)
+    assert exactly(after) == exactly(before)
+    check_estimate(after)
+    check_states(world)
+    with pytest.raises(Rejected, match=r"estimate\.cannot-be-undone"):
+        world.run(OWN, UndoChange(stream_version=world.versions[OWN]))
+
+
+def exactly(estimate: Estimate) -> tuple[Any, ...]:
+    """Its content, the risks' status included."""
+    return (*content(estimate), dict(estimate.risks.items()), [o for run in estimate.ordinals for o in run])
+
+
+elsewhere = st.one_of(
+    commands("estimate", "change-margin"),
+    commands("estimate", "set-markups"),
+    commands("estimate", "change-notes"),
+    commands("estimate", "add-risk"),
+    commands("estimate", "classify"),
+    commands("estimate", "revise-line").map(lambda revised: revised.model_copy(update={"line_id": LINE_IDS[1]})),
+    commands("estimate", "add-line").map(lambda added: added.model_copy(update={"line_id": LINE_IDS[2]})),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(commands("estimate", "revise-line"), st.lists(elsewhere, max_size=8))
+def test_undoing_a_change_keeps_later_ones_elsewhere(change: ReviseLine, later: list[Command]) -> None:
+    line = {"wbs_path": ("A",), "description": "x", "quantity": 1, "unit": "EA", "unit_price": 1}
+    lines: list[Step] = [(OWN, AddLine.model_validate({"line_id": id, **line})) for id in LINE_IDS[:2]]
+    changed, plain = run(START + lines), run(START + lines)
+    try:
+        written = changed.run(OWN, change.model_copy(update={"line_id": LINE_IDS[0]}))
+    except Rejected:
+        return
+    version = changed.versions[OWN]
+    for command in later:
+        for world in (changed, plain):
+            with suppress(Rejected):
+                world.run(OWN, command)
+    if written:
+        changed.run(OWN, UndoChange(stream_version=version))
+    assert exactly(changed.state(OWN)) == exactly(plain.state(OWN))
 
 
 moves = st.lists(

@@ -7,7 +7,8 @@ import msgspec
 import pytest
 
 from domain.decider import State
-from domain.estimate import Estimate, estimate
+from domain.estimate import estimate
+from domain.estimate_state import Estimate
 from domain.maps import TrieMap, trie_map
 from domain.project import ProjectRenamed
 from domain.registry import DECIDERS

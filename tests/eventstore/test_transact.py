@@ -11,7 +11,7 @@ import pytest
 from uuid_utils.compat import uuid7
 
 from domain.decider import Rejected
-from domain.estimate import AddLine, RemoveLine, ReviseLine, StartEstimate
+from domain.estimate_commands import AddLine, RemoveLine, ReviseLine, StartEstimate
 from domain.project import ChangeStatus, CreateProject, DeleteProject
 from eventstore.transact import CommandMisused, Store, VersionConflict
 from tests.eventstore.conftest import context, open_store, send

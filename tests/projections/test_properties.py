@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from domain.decider import Command, Ref
-from domain.estimate import Estimate
+from domain.estimate_state import Estimate
 from domain.lines import in_order
 from domain.money import final_bid
 from domain.project import Project
