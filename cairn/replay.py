@@ -12,8 +12,7 @@ import msgspec
 
 from cairn.care import projector
 from cairn.terminal import show
-from domain.estimate_state import Estimate
-from domain.money import final_bid
+from domain.estimate_state import Estimate, bridge_of
 from domain.project import Project
 from domain.registry import BY_CATEGORY
 from eventstore import log
@@ -109,13 +108,17 @@ async def _folded(reader: Reader, category: str, id: UUID, position: int) -> Any
 def _told_of_estimate(state: Estimate) -> dict[str, object]:
     if not state.version:
         return {}
+    bid = bridge_of(state)
     return {
         "version": state.version,
         "title": state.title,
         "line_count": len(state.lines),
+        "status": state.status,
         "base_total": state.totals.base,
+        "risk_adjustment": state.risk_adjustment,
+        "cost": bid.cost,
         "target_margin": state.target_margin,
-        "final_bid": final_bid(state.totals.base, state.target_margin),
+        "final_bid": bid.final_bid,
     }
 
 

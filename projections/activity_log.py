@@ -9,7 +9,20 @@ import msgspec
 
 from domain.company import CompanyRegistered, CompanyRenamed
 from domain.decider import Event
-from domain.estimate_events import EstimateStarted, LineMoved, LineRemoved, LineRevised, LinesImported, NotesChanged
+from domain.estimate_events import (
+    Classified,
+    EstimateStarted,
+    EstimateStatusChanged,
+    LineMoved,
+    LineRemoved,
+    LineRevised,
+    LinesImported,
+    LinesRemoved,
+    NotesChanged,
+    RiskRemoved,
+    RiskRevised,
+    RisksCopied,
+)
 from domain.membership import MemberAdded, TokenIssued
 from domain.project import ProjectCreated, ProjectRenamed, ProjectRestored
 from domain.registry import EVENTS
@@ -73,6 +86,18 @@ def _told(event: Any) -> tuple[Any, Any]:
     """(was, now) as JSON values."""
     if isinstance(event, LinesImported):
         return None, {"source": event.source, "line_count": len(event.lines)}
+    if isinstance(event, LinesRemoved):
+        return {"line_count": len(event.lines)}, None
+    if isinstance(event, RisksCopied):
+        return None, {"source": "parent", "risk_count": len(event.risks)}
+    if isinstance(event, EstimateStatusChanged):
+        return {"status": event.was}, {"status": event.now, "reason": event.reason}
+    if isinstance(event, Classified):
+        return event.was, {**event.now.given(), "reason": event.reason}
+    if isinstance(event, RiskRemoved):
+        return event.risk, None
+    if isinstance(event, RiskRevised):
+        return {"risk_id": event.risk_id, **event.was.given()}, {"risk_id": event.risk_id, **event.now.given()}
     if isinstance(event, TokenIssued):
         return None, {"token_id": event.token_id, "label": event.label, "expires_at": event.expires_at}
     if isinstance(event, LineRemoved):
@@ -137,7 +162,7 @@ _NAMING: dict[type[Event], Change] = {
 
 projection = Projection(
     name="activity_log",
-    version=1,
+    version=2,
     sql=beside(__file__),
     tables=(entries_table, names_table),
     on={event: (noting, _NAMING[event]) if event in _NAMING else (noting,) for event in EVENTS.values()},

@@ -1,8 +1,9 @@
 """An estimate version in full: what it is, what it adds up to, and its lines."""
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -11,26 +12,50 @@ from msgspec.structs import replace
 from domain import company, membership, project
 from domain.decider import Event
 from domain.estimate_events import (
+    ChangeUndone,
+    Classified,
     EstimateStarted,
+    EstimateStatusChanged,
     EstimateSubmitted,
     LineAdded,
     LineMoved,
     LineRemoved,
+    LineRestored,
     LineRevised,
     LinesImported,
+    LinesRemoved,
     MarginChanged,
+    MarkupsSet,
+    MitigationApplied,
+    MitigationWithdrawn,
     NotesChanged,
+    RiskAdded,
+    RiskClosed,
+    RiskOccurred,
+    RiskRemoved,
+    RiskReopened,
+    RiskRestored,
+    RiskRevised,
+    RisksCopied,
+    Tagged,
+    Untagged,
+    adjustment_after,
+    risk_after,
 )
 from domain.lines import Line
-from domain.money import ZERO, final_bid
+from domain.markups import Bridge, bridge
+from domain.money import EXACT, ZERO
+from domain.risks import Response, Risk, contribution, expected, exposure, saving
 from eventstore.db import Reader
 from eventstore.sql import beside
 from projections.projection import Key, Projection, Seen, Table, change, changes, identity, of_stream
-from projections.totals import totals_after
+from projections.totals import as_priced, as_stored, cost_and_bid, totals_after
 
 
 class EstimateHeader(msgspec.Struct, frozen=True):
-    """An estimate version without its lines. `stream_version` is what a command expecting no other edit names."""
+    """An estimate version without its lines and risks. The cost is base total, risk adjustment and mark-ups, the final
+    bid is the cost with the margin. `stream_version` is what a command expecting no other edit names.
+    """
 
     estimate_id: UUID
     project_id: UUID
@@ -40,17 +65,25 @@ class EstimateHeader(msgspec.Struct, frozen=True):
     notes: str | None
     status: str
     currency: str
+    effective_on: date | None
+    aace_class: int | None
+    basis: str | None
     target_margin: Decimal
     base_total: Decimal
     allowance_total: Decimal
     alternate_total: Decimal
+    risk_adjustment: Decimal
+    markups: list[dict[str, Any]]
+    cost: Decimal
     final_bid: Decimal
     line_count: int
+    risk_count: int
     started_at: datetime
     started_by: UUID
     submitted_at: datetime | None
     submitted_by: UUID | None
     content_hash: str | None
+    content_format: int | None
     stream_version: int
     updated_at: datetime
     updated_by: UUID
@@ -77,17 +110,67 @@ class EstimateLine(msgspec.Struct, frozen=True):
     quote_reference: str | None
     firmness: str
     pricing: str
+    conversion: dict[str, Any] | None
     updated_at: datetime
+
+
+class EstimateRisk(msgspec.Struct, frozen=True):
+    """A risk. `contribution` is what it adds to the risk adjustment, frozen once the version is submitted; `exposure`
+    what is still expected of it, 0 once it is closed or occurred; `saving` what its response saves, the response's
+    cost taken off, null without a response.
+    """
+
+    estimate_id: UUID
+    risk_id: UUID
+    kind: str
+    title: str
+    category: str | None
+    cause: str | None
+    event: str | None
+    consequence: str | None
+    probability: Decimal
+    low: Decimal
+    likely: Decimal | None
+    high: Decimal
+    schedule_days: int | None
+    owner: str | None
+    review_on: date | None
+    response: dict[str, Any] | None
+    status: str
+    mitigated_on: date | None
+    closed_on: date | None
+    closed_because: str | None
+    occurred_on: date | None
+    occurred_cost: Decimal | None
+    expected_initial: Decimal
+    expected_residual: Decimal
+    saving: Decimal | None
+    contribution: Decimal
+    exposure: Decimal
+    updated_at: datetime
+
+
+class EstimateTag(msgspec.Struct, frozen=True):
+    """A moment of the version that was given a name. `at=` with its position shows the version as it then was."""
+
+    estimate_id: UUID
+    tag: str
+    position: int
+    final_bid: Decimal
+    tagged_at: datetime
+    tagged_by: UUID
 
 
 estimates_table = Table("estimate_detail_estimates", EstimateHeader, key=("estimate_id",))
 lines_table = Table("estimate_detail_lines", EstimateLine, key=("estimate_id", "line_id"))
+risks_table = Table("estimate_detail_risks", EstimateRisk, key=("estimate_id", "risk_id"))
+tags_table = Table("estimate_detail_tags", EstimateTag, key=("estimate_id", "tag"))
 
 
 def estimate_started(row: EstimateHeader | None, seen: Seen, key: Key) -> EstimateHeader:
     event: EstimateStarted = seen.event
     actor = identity(seen.raw_actor)
-    return EstimateHeader(
+    started = EstimateHeader(
         estimate_id=key[0],
         project_id=event.project_id,
         version=event.version,
@@ -96,21 +179,30 @@ def estimate_started(row: EstimateHeader | None, seen: Seen, key: Key) -> Estima
         notes=event.notes,
         status="draft",
         currency=event.currency,
+        effective_on=event.effective_on,
+        aace_class=event.aace_class,
+        basis=event.basis,
         target_margin=event.target_margin,
         base_total=ZERO,
         allowance_total=ZERO,
         alternate_total=ZERO,
+        risk_adjustment=ZERO,
+        markups=as_stored(event.markups),
+        cost=ZERO,
         final_bid=ZERO,
         line_count=0,
+        risk_count=0,
         started_at=seen.recorded_at,
         started_by=actor,
         submitted_at=None,
         submitted_by=None,
         content_hash=None,
+        content_format=None,
         stream_version=seen.stream_version,
         updated_at=seen.recorded_at,
         updated_by=actor,
     )
+    return _priced(started)
 
 
 def _touched(row: EstimateHeader | None, seen: Seen, **changed: object) -> EstimateHeader:
@@ -125,38 +217,63 @@ def _touched(row: EstimateHeader | None, seen: Seen, **changed: object) -> Estim
     )
 
 
+def _priced(row: EstimateHeader) -> EstimateHeader:
+    cost, bid = cost_and_bid(row.base_total, row.risk_adjustment, row.markups, row.target_margin)
+    return replace(row, cost=cost, final_bid=bid)
+
+
 def lines_counted(row: EstimateHeader | None, seen: Seen, key: Key) -> EstimateHeader:
     if row is None:
         raise LookupError("the estimate was never started")
     totals = totals_after(row.base_total, row.allowance_total, row.alternate_total, seen)
-    bid = row.final_bid if totals.base == row.base_total else final_bid(totals.base, row.target_margin)
-    return _touched(
+    after = _touched(
         row,
         seen,
         base_total=totals.base,
         allowance_total=totals.allowance,
         alternate_total=totals.alternate,
-        final_bid=bid,
         line_count=row.line_count + _lines_more(seen.event),
     )
+    return after if totals.base == row.base_total else _priced(after)
 
 
 def _lines_more(event: Event) -> int:
     if isinstance(event, LinesImported):
         return len(event.lines)
-    return {LineAdded: 1, LineRemoved: -1}.get(type(event), 0)
+    if isinstance(event, LinesRemoved):
+        return -len(event.lines)
+    return {LineAdded: 1, LineRestored: 1, LineRemoved: -1}.get(type(event), 0)
 
 
-def line_moved_in(row: EstimateHeader | None, seen: Seen, key: Key) -> EstimateHeader:
+def touched(row: EstimateHeader | None, seen: Seen, key: Key) -> EstimateHeader:
     return _touched(row, seen)
 
 
 def margin_changed(row: EstimateHeader | None, seen: Seen, key: Key) -> EstimateHeader:
-    margin: Decimal = seen.event.now
-    return _touched(row, seen, target_margin=margin, final_bid=final_bid(row.base_total if row else ZERO, margin))
+    return _priced(_touched(row, seen, target_margin=seen.event.now))
 
 
-def notes_changed(row: EstimateHeader | None, seen: Seen, key: Key) -> EstimateHeader:
+def markups_set(row: EstimateHeader | None, seen: Seen, key: Key) -> EstimateHeader:
+    return _priced(_touched(row, seen, markups=as_stored(seen.event.now)))
+
+
+def risks_adjusted(row: EstimateHeader | None, seen: Seen, key: Key) -> EstimateHeader:
+    before = ZERO if row is None else row.risk_adjustment
+    count = (0 if row is None else row.risk_count) + _risks_more(seen.event)
+    return _priced(_touched(row, seen, risk_adjustment=adjustment_after(before, seen.event), risk_count=count))
+
+
+def _risks_more(event: Event) -> int:
+    if isinstance(event, RisksCopied):
+        return len(event.risks)
+    return {RiskAdded: 1, RiskRestored: 1, RiskRemoved: -1}.get(type(event), 0)
+
+
+def status_changed(row: EstimateHeader | None, seen: Seen, key: Key) -> EstimateHeader:
+    return _touched(row, seen, status=seen.event.now)
+
+
+def fields_changed(row: EstimateHeader | None, seen: Seen, key: Key) -> EstimateHeader:
     return _touched(row, seen, **seen.event.now.given())
 
 
@@ -168,14 +285,15 @@ def estimate_submitted(row: EstimateHeader | None, seen: Seen, key: Key) -> Esti
         submitted_at=seen.recorded_at,
         submitted_by=identity(seen.raw_actor),
         content_hash=seen.event.content_hash,
+        content_format=seen.event.content_format,
     )
 
 
-def new_lines(seen: Seen) -> Iterable[tuple[Key, Line]]:
-    """Each line of the event with its key."""
+def told_lines(seen: Seen) -> Iterable[tuple[Key, Line]]:
+    """Each line that came, or went with its import, and its key."""
     estimate_id = identity(seen.raw_stream_id)
-    event: LineAdded | LinesImported = seen.event
-    lines = (event.line,) if isinstance(event, LineAdded) else event.lines
+    event: LineAdded | LineRestored | LinesImported | LinesRemoved = seen.event
+    lines = (event.line,) if isinstance(event, LineAdded | LineRestored) else event.lines
     return [((estimate_id, line.line_id), line) for line in lines]
 
 
@@ -207,14 +325,24 @@ def line_added(row: EstimateLine | None, seen: Seen, line: Line) -> EstimateLine
         line.quote_reference,
         line.firmness,
         line.pricing,
+        _document(line.conversion),
         seen.recorded_at,
     )
+
+
+def _document(part: msgspec.Struct | None) -> dict[str, Any] | None:
+    """A part of a thing as a row keeps it: JSON values, decimals in them strings."""
+    document: dict[str, Any] | None = msgspec.to_builtins(part)
+    return document
 
 
 def line_revised(row: EstimateLine | None, seen: Seen, key: Key) -> EstimateLine:
     if row is None:
         raise LookupError("the line was never added")
-    return replace(row, updated_at=seen.recorded_at, **seen.event.now.given())
+    given = seen.event.now.given()
+    if "conversion" in given:
+        given["conversion"] = _document(given["conversion"])
+    return replace(row, updated_at=seen.recorded_at, **given)
 
 
 def line_moved(row: EstimateLine | None, seen: Seen, key: Key) -> EstimateLine:
@@ -226,28 +354,110 @@ def line_moved(row: EstimateLine | None, seen: Seen, key: Key) -> EstimateLine:
     return replace(row, updated_at=seen.recorded_at, **place)
 
 
-def line_removed(row: EstimateLine | None, seen: Seen, key: Key) -> None:
+def line_removed(row: EstimateLine | None, seen: Seen, part: object) -> None:
+    return None
+
+
+def told_risks(seen: Seen) -> Iterable[tuple[Key, Risk]]:
+    """Each risk that came, or went, with its key."""
+    estimate_id = identity(seen.raw_stream_id)
+    event: RiskAdded | RiskRestored | RiskRemoved | RisksCopied = seen.event
+    risks = event.risks if isinstance(event, RisksCopied) else (event.risk,)
+    return [((estimate_id, risk.risk_id), risk) for risk in risks]
+
+
+def named_risk(seen: Seen) -> Iterable[Key]:
+    return [(identity(seen.raw_stream_id), seen.event.risk_id)]
+
+
+def risk_came(row: EstimateRisk | None, seen: Seen, risk: Risk) -> EstimateRisk:
+    return _risk_row(risk, seen, contribution(risk))
+
+
+def risk_changed(row: EstimateRisk | None, seen: Seen, key: Key) -> EstimateRisk:
+    """Reckons anew from the risk, but for its contribution: that is frozen with the bid, and the event knows."""
+    if row is None:
+        raise LookupError("the risk was never added")
+    event = seen.event
+    adds = row.contribution
+    if not isinstance(event, RiskOccurred):
+        adds = EXACT.add(EXACT.subtract(adds, event.adjusted_was), event.adjusted_now)
+    return _risk_row(risk_after(_risk_of(row), event), seen, adds)
+
+
+def risk_removed(row: EstimateRisk | None, seen: Seen, risk: Risk) -> None:
+    return None
+
+
+def _risk_of(row: EstimateRisk) -> Risk:
+    fields = {name: getattr(row, name) for name in Risk.__struct_fields__}
+    return Risk(**fields | {"response": msgspec.convert(row.response, Response | None)})
+
+
+def _risk_row(risk: Risk, seen: Seen, adds: Decimal) -> EstimateRisk:
+    fields = {name: getattr(risk, name) for name in Risk.__struct_fields__}
+    return EstimateRisk(
+        estimate_id=identity(seen.raw_stream_id),
+        expected_initial=expected(risk),
+        expected_residual=expected(risk, residual=True),
+        saving=saving(risk),
+        contribution=adds,
+        exposure=exposure(risk),
+        updated_at=seen.recorded_at,
+        **fields | {"response": _document(risk.response)},
+    )
+
+
+def named_tag(seen: Seen) -> Iterable[Key]:
+    return [(identity(seen.raw_stream_id), seen.event.tag)]
+
+
+def tagged(row: EstimateTag | None, seen: Seen, key: Key) -> EstimateTag:
+    event: Tagged = seen.event
+    return EstimateTag(key[0], event.tag, seen.position, event.final_bid, seen.recorded_at, identity(seen.raw_actor))
+
+
+def untagged(row: EstimateTag | None, seen: Seen, key: Key) -> None:
     return None
 
 
 counting = change(estimates_table, of_stream, lines_counted)
+adjusting = change(estimates_table, of_stream, risks_adjusted)
+touching = change(estimates_table, of_stream, touched)
+risk_coming = (adjusting, changes(risks_table, told_risks, risk_came))
+risk_changing = (adjusting, change(risks_table, named_risk, risk_changed))
 projection = Projection(
     name="estimate_detail",
-    version=1,
+    version=2,
     sql=beside(__file__),
-    tables=(estimates_table, lines_table),
+    tables=(estimates_table, lines_table, risks_table, tags_table),
     on={
         EstimateStarted: (change(estimates_table, of_stream, estimate_started),),
-        LineAdded: (counting, changes(lines_table, new_lines, line_added)),
-        LinesImported: (counting, changes(lines_table, new_lines, line_added)),
+        LineAdded: (counting, changes(lines_table, told_lines, line_added)),
+        LinesImported: (counting, changes(lines_table, told_lines, line_added)),
+        LineRestored: (counting, changes(lines_table, told_lines, line_added)),
         LineRevised: (counting, change(lines_table, named_line, line_revised)),
         LineRemoved: (counting, change(lines_table, removed_line, line_removed)),
-        LineMoved: (
-            change(estimates_table, of_stream, line_moved_in),
-            change(lines_table, named_line, line_moved),
-        ),
+        LinesRemoved: (counting, changes(lines_table, told_lines, line_removed)),
+        LineMoved: (touching, change(lines_table, named_line, line_moved)),
         MarginChanged: (change(estimates_table, of_stream, margin_changed),),
-        NotesChanged: (change(estimates_table, of_stream, notes_changed),),
+        MarkupsSet: (change(estimates_table, of_stream, markups_set),),
+        NotesChanged: (change(estimates_table, of_stream, fields_changed),),
+        Classified: (change(estimates_table, of_stream, fields_changed),),
+        RiskAdded: risk_coming,
+        RiskRestored: risk_coming,
+        RisksCopied: risk_coming,
+        RiskRemoved: (adjusting, changes(risks_table, told_risks, risk_removed)),
+        RiskRevised: risk_changing,
+        MitigationApplied: risk_changing,
+        MitigationWithdrawn: risk_changing,
+        RiskClosed: risk_changing,
+        RiskReopened: risk_changing,
+        RiskOccurred: (touching, change(risks_table, named_risk, risk_changed)),
+        Tagged: (touching, change(tags_table, named_tag, tagged)),
+        Untagged: (touching, change(tags_table, named_tag, untagged)),
+        EstimateStatusChanged: (change(estimates_table, of_stream, status_changed),),
+        ChangeUndone: (touching,),
         EstimateSubmitted: (change(estimates_table, of_stream, estimate_submitted),),
     },
     ignores=frozenset[type[Event]]((*company.company.events, *membership.membership.events, *project.project.events)),
@@ -276,3 +486,24 @@ async def lines_of(
         return await reader.rows(projection.sql["first_lines_of"], values, EstimateLine)
     values |= {"after_ordinal": after[0], "after_line_id": after[1]}
     return await reader.rows(projection.sql["lines_of"], values, EstimateLine)
+
+
+async def risks_of(
+    reader: Reader, estimate_id: UUID, *, at: int, limit: int, after: UUID | None = None
+) -> list[EstimateRisk]:
+    """A page of its risks in order of id, those after the risk `after`."""
+    values = {"at": at, "estimate_id": estimate_id, "limit": limit, "after": after or UUID(int=0)}
+    return await reader.rows(projection.sql["risks_of"], values, EstimateRisk)
+
+
+async def tags_of(
+    reader: Reader, estimate_id: UUID, *, at: int, limit: int, after: int | None = None
+) -> list[EstimateTag]:
+    """A page of its tags in order of the moments they mark, those after the position `after`."""
+    values = {"at": at, "estimate_id": estimate_id, "limit": limit, "after": after or 0}
+    return await reader.rows(projection.sql["tags_of"], values, EstimateTag)
+
+
+def bridge_of(header: EstimateHeader) -> Bridge:
+    """The way from base total to final bid, step by step, by the rule the bid itself is reckoned with."""
+    return bridge(header.base_total, header.risk_adjustment, as_priced(header.markups), header.target_margin)

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
@@ -10,8 +10,22 @@ from msgspec.structs import replace
 
 from domain import company, membership
 from domain.decider import Event
-from domain.estimate_events import EstimateStarted, EstimateSubmitted, LineMoved, MarginChanged, NotesChanged
-from domain.money import ZERO, final_bid
+from domain.estimate_events import (
+    ChangeUndone,
+    Classified,
+    EstimateStarted,
+    EstimateStatusChanged,
+    EstimateSubmitted,
+    LineMoved,
+    MarginChanged,
+    MarkupsSet,
+    NotesChanged,
+    RiskOccurred,
+    Tagged,
+    Untagged,
+    adjustment_after,
+)
+from domain.money import ZERO
 from domain.project import (
     MetadataChanged,
     ProjectCreated,
@@ -24,7 +38,7 @@ from domain.project import (
 from eventstore.db import Reader
 from eventstore.sql import beside
 from projections.projection import Key, Projection, Seen, Table, change, of_stream
-from projections.totals import COUNTED, base_after
+from projections.totals import ADJUSTING, COUNTED, as_stored, base_after, cost_and_bid
 
 
 class ProjectRow(msgspec.Struct, frozen=True):
@@ -52,6 +66,9 @@ class EstimateRow(msgspec.Struct, frozen=True):
     status: str
     currency: str
     base_total: Decimal
+    risk_adjustment: Decimal
+    markups: list[dict[str, Any]]
+    cost: Decimal
     target_margin: Decimal
     final_bid: Decimal
     updated_at: datetime
@@ -75,10 +92,15 @@ class ProjectSummary(msgspec.Struct, frozen=True):
     estimate_status: str | None
     currency: str | None
     base_total: Decimal | None
+    risk_adjustment: Decimal | None
+    cost: Decimal | None
     target_margin: Decimal | None
     final_bid: Decimal | None
     updated_at: datetime
 
+
+TOUCHING: Final = (LineMoved, NotesChanged, RiskOccurred, Classified, Tagged, Untagged, ChangeUndone)
+"""The events that change an estimate, but none of its figures."""
 
 projects_table = Table("project_list_projects", ProjectRow, key=("project_id",))
 estimates_table = Table("project_list_estimates", EstimateRow, key=("estimate_id",))
@@ -142,33 +164,54 @@ def _known(row: ProjectRow | None) -> ProjectRow:
 
 def estimate_started(row: EstimateRow | None, seen: Seen, key: Key) -> EstimateRow:
     event: EstimateStarted = seen.event
-    return EstimateRow(
+    started = EstimateRow(
         estimate_id=key[0],
         status="draft",
         currency=event.currency,
         base_total=ZERO,
+        risk_adjustment=ZERO,
+        markups=as_stored(event.markups),
+        cost=ZERO,
         target_margin=event.target_margin,
         final_bid=ZERO,
         updated_at=seen.recorded_at,
     )
+    return _repriced(started, seen)
 
 
 def total_changed(row: EstimateRow | None, seen: Seen, key: Key) -> EstimateRow:
     before = _started(row)
     base = base_after(before.base_total, seen)
-    bid = before.final_bid if base == before.base_total else final_bid(base, before.target_margin)
-    return replace(before, base_total=base, final_bid=bid, updated_at=seen.recorded_at)
+    if base == before.base_total:
+        return replace(before, updated_at=seen.recorded_at)
+    return _repriced(before, seen, base_total=base)
+
+
+def adjustment_changed(row: EstimateRow | None, seen: Seen, key: Key) -> EstimateRow:
+    before = _started(row)
+    return _repriced(before, seen, risk_adjustment=adjustment_after(before.risk_adjustment, seen.event))
 
 
 def margin_changed(row: EstimateRow | None, seen: Seen, key: Key) -> EstimateRow:
-    before = _started(row)
-    margin: Decimal = seen.event.now
-    bid = final_bid(before.base_total, margin)
-    return replace(before, target_margin=margin, final_bid=bid, updated_at=seen.recorded_at)
+    return _repriced(_started(row), seen, target_margin=seen.event.now)
+
+
+def markups_set(row: EstimateRow | None, seen: Seen, key: Key) -> EstimateRow:
+    return _repriced(_started(row), seen, markups=as_stored(seen.event.now))
+
+
+def _repriced(before: EstimateRow, seen: Seen, **changed: Any) -> EstimateRow:
+    row = replace(before, updated_at=seen.recorded_at, **changed)
+    cost, bid = cost_and_bid(row.base_total, row.risk_adjustment, row.markups, row.target_margin)
+    return replace(row, cost=cost, final_bid=bid)
 
 
 def estimate_submitted(row: EstimateRow | None, seen: Seen, key: Key) -> EstimateRow:
     return replace(_started(row), status="submitted", updated_at=seen.recorded_at)
+
+
+def estimate_status_changed(row: EstimateRow | None, seen: Seen, key: Key) -> EstimateRow:
+    return replace(_started(row), status=seen.event.now, updated_at=seen.recorded_at)
 
 
 def estimate_touched(row: EstimateRow | None, seen: Seen, key: Key) -> EstimateRow:
@@ -183,7 +226,7 @@ def _started(row: EstimateRow | None) -> EstimateRow:
 
 projection = Projection(
     name="project_list",
-    version=1,
+    version=2,
     sql=beside(__file__),
     tables=(projects_table, estimates_table),
     on={
@@ -197,8 +240,10 @@ projection = Projection(
         EstimateStarted: (change(estimates_table, of_stream, estimate_started),),
         MarginChanged: (change(estimates_table, of_stream, margin_changed),),
         EstimateSubmitted: (change(estimates_table, of_stream, estimate_submitted),),
-        LineMoved: (change(estimates_table, of_stream, estimate_touched),),
-        NotesChanged: (change(estimates_table, of_stream, estimate_touched),),
+        MarkupsSet: (change(estimates_table, of_stream, markups_set),),
+        EstimateStatusChanged: (change(estimates_table, of_stream, estimate_status_changed),),
+        **{event: (change(estimates_table, of_stream, estimate_touched),) for event in TOUCHING},
+        **{event: (change(estimates_table, of_stream, adjustment_changed),) for event in ADJUSTING},
         **{event: (change(estimates_table, of_stream, total_changed),) for event in COUNTED},
     },
     ignores=frozenset[type[Event]]((*company.company.events, *membership.membership.events)),

@@ -24,6 +24,9 @@ create table if not exists project_list_estimates (
   status text not null,
   currency text not null,
   base_total numeric not null,
+  risk_adjustment numeric not null,
+  markups jsonb not null,
+  cost numeric not null,
   target_margin numeric not null,
   final_bid numeric not null,
   updated_at timestamptz not null,
@@ -35,7 +38,7 @@ create table if not exists project_list_estimates (
 -- name: projects : a page by id, each with its latest version's figures
 select p.project_id, p.name, p.status, p.building_type, p.location, p.metadata, p.created_at, p.created_by,
   p.deleted_at, p.deleted_by, p.latest_version, p.latest_estimate_id,
-  e.status as estimate_status, e.currency, e.base_total, e.target_margin, e.final_bid,
+  e.status as estimate_status, e.currency, e.base_total, e.risk_adjustment, e.cost, e.target_margin, e.final_bid,
   greatest(p.updated_at, e.updated_at) as updated_at
 from project_list_projects p
 left join project_list_estimates e
@@ -50,7 +53,7 @@ limit %(limit)s
 -- name: project
 select p.project_id, p.name, p.status, p.building_type, p.location, p.metadata, p.created_at, p.created_by,
   p.deleted_at, p.deleted_by, p.latest_version, p.latest_estimate_id,
-  e.status as estimate_status, e.currency, e.base_total, e.target_margin, e.final_bid,
+  e.status as estimate_status, e.currency, e.base_total, e.risk_adjustment, e.cost, e.target_margin, e.final_bid,
   greatest(p.updated_at, e.updated_at) as updated_at
 from project_list_projects p
 left join project_list_estimates e

@@ -1,4 +1,4 @@
-"""An estimate version: its head with totals, its lines, and every change made to it."""
+"""An estimate version: its head with totals, its lines and risks, the way to its bid, and every change made to it."""
 
 from decimal import Decimal
 from uuid import UUID
@@ -8,8 +8,9 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
 from api.views import Page, PagedView, View, found
+from domain.markups import Bridge
 from projections import estimate_detail, version_history
-from projections.estimate_detail import EstimateHeader, EstimateLine
+from projections.estimate_detail import EstimateHeader, EstimateLine, EstimateRisk, EstimateTag
 from projections.version_history import VersionChange
 
 
@@ -27,6 +28,30 @@ async def lines_of_estimate(paged: NamedDependency[PagedView], id: FromPath[UUID
         paged.reader, id, at=paged.at, limit=paged.limit + 1, after=paged.after(tuple[Decimal, UUID])
     )
     return paged.page(rows, lambda row: (row.ordinal, row.line_id))
+
+
+@get(
+    "/estimates/{id:uuid}/bridge", operation_id="BridgeOfEstimate", tags=["estimate"], opt={"model": "estimate_detail"}
+)
+async def bridge_of_estimate(view: NamedDependency[View], id: FromPath[UUID]) -> Response[Bridge]:
+    """The way from its base total to its final bid: risk adjustment, each mark-up and the margin, adding up exactly."""
+    return view.answer(estimate_detail.bridge_of(found(await estimate_detail.estimate(view.reader, id, at=view.at))))
+
+
+@get("/estimates/{id:uuid}/risks", operation_id="RisksOfEstimate", tags=["estimate"], opt={"model": "estimate_detail"})
+async def risks_of_estimate(paged: NamedDependency[PagedView], id: FromPath[UUID]) -> Response[Page[EstimateRisk]]:
+    """Its risks, with what is expected of each before and after its response, what it adds, and what is still open."""
+    found(await estimate_detail.estimate(paged.reader, id, at=paged.at))
+    rows = await estimate_detail.risks_of(paged.reader, id, at=paged.at, limit=paged.limit + 1, after=paged.after(UUID))
+    return paged.page(rows, lambda row: row.risk_id)
+
+
+@get("/estimates/{id:uuid}/tags", operation_id="TagsOfEstimate", tags=["estimate"], opt={"model": "estimate_detail"})
+async def tags_of_estimate(paged: NamedDependency[PagedView], id: FromPath[UUID]) -> Response[Page[EstimateTag]]:
+    """Its marked moments, the earliest first. A position is what `at=` takes."""
+    found(await estimate_detail.estimate(paged.reader, id, at=paged.at))
+    rows = await estimate_detail.tags_of(paged.reader, id, at=paged.at, limit=paged.limit + 1, after=paged.after(int))
+    return paged.page(rows, lambda row: row.position)
 
 
 @get(
@@ -50,5 +75,5 @@ async def history_of_estimate(
     return paged.page(rows, lambda row: (row.position, row.seq))
 
 
-PAGED = (lines_of_estimate, history_of_estimate)
-SINGLE = (estimate,)
+PAGED = (lines_of_estimate, risks_of_estimate, tags_of_estimate, history_of_estimate)
+SINGLE = (estimate, bridge_of_estimate)

@@ -62,7 +62,7 @@ async def test_a_rebuild_that_differs_is_not_switched_to(world: World, company: 
     await (await world.engine()).advance(company.tenant)
     async with world.projector.bound(company.tenant) as reader:
         await reader.connection.execute(
-            "update estimate_detail_v1_b1.estimate_detail_lines set note = 'tampered' where ordinal = 2"
+            "update estimate_detail_v2_b1.estimate_detail_lines set note = 'tampered' where ordinal = 2"
         )
     with pytest.raises(Differs) as differs:
         await rebuild.rebuild(world.projector, "estimate_detail")

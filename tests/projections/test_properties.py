@@ -10,11 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from domain.decider import Command, Ref
-from domain.estimate_state import Estimate
+from domain.estimate_state import Estimate, bridge_of
 from domain.lines import in_order
-from domain.money import final_bid
 from domain.project import Project
 from domain.registry import BY_CATEGORY
+from domain.risks import exposure
 from eventstore import log
 from eventstore.db import Reader
 from projections import builds, delivery, estimate_detail, project_list, project_names
@@ -143,8 +143,23 @@ async def _same_estimate(reader: Reader, estimate_id: UUID, state: Estimate, at:
         totals.alternate,
     )
     assert (header.version, header.title, header.notes) == (state.version, state.title, state.notes)
-    assert header.final_bid == final_bid(totals.base, state.target_margin)
-    assert (header.status == "submitted", header.line_count) == (state.submitted, len(state.lines))
+    bid = bridge_of(state)
+    assert (header.risk_adjustment, header.cost, header.final_bid) == (state.risk_adjustment, bid.cost, bid.final_bid)
+    assert estimate_detail.bridge_of(header) == bid
+    assert (header.status, header.line_count) == (state.status, len(state.lines))
+    assert (header.aace_class, header.basis, header.effective_on) == (
+        state.aace_class,
+        state.basis,
+        state.effective_on,
+    )
+    risks = await estimate_detail.risks_of(reader, estimate_id, at=at, limit=1_000)
+    assert [(each.risk_id, each.title, each.status, each.exposure) for each in risks] == [
+        (each.risk_id, each.title, each.status, exposure(each))
+        for each in sorted(state.risks.values(), key=lambda risk: risk.risk_id)
+    ]
+    assert sum((each.contribution for each in risks), Decimal(0)) == state.risk_adjustment
+    tags = await estimate_detail.tags_of(reader, estimate_id, at=at, limit=1_000)
+    assert [each.tag for each in tags] == list(state.tags)
     lines = await estimate_detail.lines_of(reader, estimate_id, at=at, limit=1_000)
     shown = [(each.line_id, each.extension, each.note, each.ordinal, tuple(each.wbs_path)) for each in lines]
     expected = in_order(state.lines.values())
