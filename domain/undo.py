@@ -83,9 +83,9 @@ def undone(command: UndoChange, recall: Recall, recalled: Recalled | None, estim
         raise Rejected("estimate.change-already-undone", "conflict", stream_versions=versions)
     taking_back: list[EstimateEvent] = []
     overtaken: list[dict[str, object]] = []
-    for _, version, event in reversed(mine):
+    for _, _, event in reversed(mine):
         if not isinstance(event, Undoable) or len(recalled.written) > len(mine):
-            raise Rejected("estimate.cannot-be-undone", stream_version=version)
+            raise Rejected("estimate.cannot-be-undone", stream_version=command.stream_version)
         try:
             taking_back += _inverse(event, estimate)
         except _Overtaken as later:

@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -335,6 +335,9 @@ async def _attempt(
     recalled: dict[Recall, Recalled | None] = {}
     if spanning is not None and spanning.recalls is not None:
         recalled = {each: await store.recalled(context.tenant, each) for each in spanning.recalls(own.id, command)}
+        if _too_early(recalled, streams):
+            await _settled(streams)
+            return None
     versions = [stream.version for stream in streams]
     try:
         if expected_version is not None and versions[0] != expected_version:
@@ -364,11 +367,23 @@ def _of_company(ref: Ref, tenant: UUID) -> Ref:
 
 async def _ahead_or_stale(store: Store, tenant: UUID, streams: Sequence[_Stream]) -> bool:
     """Whether a refusal rests on units that are not durable yet, or on states the log has left behind."""
+    return await _settled(streams) or await store.refreshed(tenant, streams)
+
+
+async def _settled(streams: Sequence[_Stream]) -> bool:
+    """Waits for the units that are ahead of the log, if there are any."""
     pending = {stream.ahead for stream in streams if stream.ahead is not None}
     if pending:
         await asyncio.wait(pending)
-        return True
-    return await store.refreshed(tenant, streams)
+    return bool(pending)
+
+
+def _too_early(recalled: Mapping[Recall, Recalled | None], streams: Sequence[_Stream]) -> bool:
+    """Whether the log was asked for a version that a state has, but that was not durable when it was asked."""
+    reached = {stream.ref: stream.version for stream in streams}
+    return any(
+        found is None and recall.stream_version <= reached.get(recall.ref, 0) for recall, found in recalled.items()
+    )
 
 
 def _unit(context: Context, streams: Sequence[_Stream], versions: Sequence[int], written: Sequence[Written]) -> Unit:

@@ -18,6 +18,11 @@ def test_every_command_is_done_over_its_route(company: Company) -> None:
     started = {"project_id": str(project), "currency": "USD"}
     token, kept, moved = str(uuid4()), line(), line()
     issued = {"token_id": token, "secret_hash": uuid4().hex * 2, "label": "a", "expires_at": EXPIRY}
+    response = {"kind": "mitigate", "cost": "8000", "residual_probability": "0.05"}
+    response |= {"residual_low": "100000", "residual_high": "300000"}
+    named = {"risk_id": str(uuid4())}
+    risk: dict[str, Any] = named | {"kind": "threat", "title": "Peat", "probability": "0.4"}
+    risk |= {"low": "100000", "high": "300000", "response": response}
     script: list[tuple[Any, str, UUID, str, dict[str, Any]]] = [
         (owner, "company", company.id, "rename-company", {"name": "Southern Paving"}),
         (owner, "company", company.id, "change-settings", {"month_rule": "days-28"}),
@@ -41,6 +46,19 @@ def test_every_command_is_done_over_its_route(company: Company) -> None:
         (estimator, "estimate", estimate, "remove-line", {"line_id": moved["line_id"]}),
         (estimator, "estimate", estimate, "change-margin", {"target_margin": "0.12"}),
         (estimator, "estimate", estimate, "change-notes", {"title": "Bid"}),
+        (estimator, "estimate", estimate, "undo-change", {"stream_version": 8}),
+        (estimator, "estimate", estimate, "set-markups", {"markups": [{"kind": "risk"}]}),
+        (estimator, "estimate", estimate, "add-risk", risk),
+        (estimator, "estimate", estimate, "revise-risk", named | {"probability": "0.15"}),
+        (estimator, "estimate", estimate, "apply-mitigation", named | {"applied_on": "2022-01-20"}),
+        (estimator, "estimate", estimate, "withdraw-mitigation", named | {"reason": "No rig"}),
+        (estimator, "estimate", estimate, "close-risk", named | {"closed_on": "2022-01-25", "reason": "Over"}),
+        (estimator, "estimate", estimate, "reopen-risk", named | {"reason": "Not over"}),
+        (estimator, "estimate", estimate, "remove-risk", named),
+        (estimator, "estimate", estimate, "classify", {"aace_class": 3, "basis": "60 % drawings"}),
+        (estimator, "estimate", estimate, "tag-version", {"tag": "bid"}),
+        (estimator, "estimate", estimate, "untag-version", {"tag": "bid"}),
+        (estimator, "estimate", estimate, "change-estimate-status", {"status": "in-review"}),
         (estimator, "estimate", estimate, "submit-estimate", {}),
         (estimator, "estimate", later, "start-estimate", started | {"parent_id": str(estimate)}),
     ]  # fmt: skip

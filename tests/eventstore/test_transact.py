@@ -3,6 +3,7 @@
 import asyncio
 import json
 from decimal import Decimal
+from typing import Any
 from uuid import UUID, uuid4
 
 import msgspec
@@ -10,11 +11,15 @@ import psycopg
 import pytest
 from uuid_utils.compat import uuid7
 
-from domain.decider import Rejected
-from domain.estimate_commands import AddLine, RemoveLine, ReviseLine, StartEstimate
+from domain.company import CodeEditionRegistered, RegisterCompany
+from domain.decider import Ref, Rejected
+from domain.estimate_commands import AddLine, ImportLines, RemoveLine, ReviseLine, StartEstimate, UndoChange
 from domain.project import ChangeStatus, CreateProject, DeleteProject
+from eventstore import codec
+from eventstore.log import NewEvent
 from eventstore.transact import CommandMisused, Store, VersionConflict
 from tests.eventstore.conftest import context, open_store, send
+from tests.eventstore.units import appended, unit, writer
 
 
 def a_line(line_id: UUID | None = None, price: str = "2.50") -> AddLine:
@@ -191,3 +196,77 @@ async def test_a_long_stream_decides_from_its_snapshot(database_url: str, tenant
     async with open_store(database_url, settings=settings) as store:
         receipt = await send(store, tenant, "estimate", estimate_id, RemoveLine(line_id=line.line_id))
         assert receipt.stream_version == 123
+
+
+async def test_a_change_is_taken_back_from_what_the_log_says_of_it(database_url: str, tenant: UUID) -> None:
+    async with open_store(database_url) as one, open_store(database_url) as other:
+        estimate_id = await an_estimate(one, tenant)
+        line = a_line()
+        await send(one, tenant, "estimate", estimate_id, line)
+        revised = await send(one, tenant, "estimate", estimate_id, ReviseLine(line_id=line.line_id, note="x"))
+        await send(other, tenant, "estimate", estimate_id, ReviseLine(line_id=line.line_id, quantity=Decimal(9)))
+        undo = UndoChange(stream_version=revised.stream_version)
+        about = context(tenant)
+        undone = await send(one, tenant, "estimate", estimate_id, undo, about=about)
+        assert (undone.stream_version, len(undone.leaves)) == (6, 2)
+        again = await send(other, tenant, "estimate", estimate_id, undo, about=about)
+        assert (again.replayed, again.leaves) == (True, undone.leaves)
+        with pytest.raises(Rejected, match=r"estimate\.change-already-undone"):
+            await send(other, tenant, "estimate", estimate_id, undo)
+    state = await folded_from_log(database_url, tenant, estimate_id)
+    assert (state.lines[line.line_id].note, state.lines[line.line_id].quantity) == (None, 9)
+
+
+async def test_an_import_is_taken_back_whole(store: Store, tenant: UUID) -> None:
+    estimate_id = await an_estimate(store, tenant)
+    imported = await send(
+        store, tenant, "estimate", estimate_id, ImportLines(lines=tuple(a_line() for _ in range(600)))
+    )
+    assert imported.stream_version == 3
+    undone = await send(store, tenant, "estimate", estimate_id, UndoChange(stream_version=2))
+    assert undone.stream_version == 6
+
+
+async def test_what_has_no_way_back(store: Store, tenant: UUID) -> None:
+    estimate_id = await an_estimate(store, tenant)
+    with pytest.raises(Rejected, match=r"estimate\.cannot-be-undone"):
+        await send(store, tenant, "estimate", estimate_id, UndoChange(stream_version=1))
+    with pytest.raises(Rejected, match=r"estimate\.change-unknown"):
+        await send(store, tenant, "estimate", estimate_id, UndoChange(stream_version=2))
+
+
+async def test_a_change_that_is_not_durable_yet_can_be_taken_back(store: Store, tenant: UUID) -> None:
+    estimate_id = await an_estimate(store, tenant)
+    adding = asyncio.ensure_future(send(store, tenant, "estimate", estimate_id, a_line()))
+    undoing = asyncio.ensure_future(send(store, tenant, "estimate", estimate_id, UndoChange(stream_version=2)))
+    added, undone = await asyncio.gather(adding, undoing)
+    assert (added.stream_version, undone.stream_version) == (2, 4)
+
+
+async def test_a_coded_line_rests_on_the_companys_own_stream(database_url: str, tenant: UUID) -> None:
+    async with open_store(database_url) as one, open_store(database_url) as other:
+        estimate_id = await an_estimate(one, tenant)
+        coded = {"code_set": "MnDOT", "code_edition": "2020"}
+        registering = RegisterCompany(name="Northern", tier="standard", currency="USD")
+        await send(one, tenant, "company", tenant, registering)
+        await send(one, tenant, "estimate", estimate_id, a_line().model_copy(update=coded))
+        await a_code_edition(database_url, tenant, "MnDOT", "2018")
+        for store in (one, other):
+            with pytest.raises(Rejected, match=r"estimate\.code-edition-unknown") as refused:
+                await send(store, tenant, "estimate", estimate_id, a_line().model_copy(update=coded))
+            assert refused.value.facts["known"] == ["2018"]
+
+
+async def folded_from_log(database_url: str, tenant: UUID, stream_id: UUID) -> Any:
+    """The state that a process would have which has seen nothing yet."""
+    async with open_store(database_url) as store:
+        return (await store.stream(tenant, Ref("estimate", stream_id))).state
+
+
+async def a_code_edition(database_url: str, tenant: UUID, code_set: str, edition: str) -> None:
+    """An edition in the stream of a company that was only registered, as another process writes it."""
+    event = CodeEditionRegistered(code_set=code_set, edition=edition, codeset_id=uuid4())
+    written = NewEvent(tenant, 2, codec.tag(event), 1, uuid7(), codec.encode(event))
+    connection = await writer(database_url)
+    await appended(connection, tenant, msgspec.structs.replace(unit((tenant, 1, 1)), events=[written]))
+    await connection.close()
