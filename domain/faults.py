@@ -15,8 +15,9 @@ class Fault(NamedTuple):
     message: str
 
     def as_fact(self) -> dict[str, object]:
-        """As a rejection lists it, its path a JSON pointer."""
-        return {"path": "".join(f"/{part}" for part in self.path), "code": self.code, "message": self.message}
+        """As a rejection lists it: as a problem document would, with a JSON pointer."""
+        pointer = "".join(f"/{part}" for part in self.path)
+        return {"path": pointer, "code": self.code.replace("_", "-"), "message": self.message}
 
 
 def refuse(thing: pydantic.BaseModel, faults: Iterable[Fault]) -> None:

@@ -40,16 +40,28 @@ from domain.estimate_events import (
     Tagged,
     Untagged,
     adjustment_after,
-    risk_after,
 )
 from domain.lines import Line
 from domain.markups import Bridge, bridge
-from domain.money import EXACT, ZERO
-from domain.risks import Response, Risk, contribution, expected, exposure, saving
+from domain.money import ZERO
 from eventstore.db import Reader
 from eventstore.sql import beside
+from projections.estimate_risks import (
+    EstimateRisk,
+    EstimateTag,
+    named_risk,
+    named_tag,
+    risk_came,
+    risk_changed,
+    risk_removed,
+    risks_table,
+    tagged,
+    tags_table,
+    told_risks,
+    untagged,
+)
 from projections.projection import Key, Projection, Seen, Table, change, changes, identity, of_stream
-from projections.totals import as_priced, as_stored, cost_and_bid, totals_after
+from projections.totals import as_document, as_priced, as_stored, cost_and_bid, totals_after
 
 
 class EstimateHeader(msgspec.Struct, frozen=True):
@@ -114,57 +126,8 @@ class EstimateLine(msgspec.Struct, frozen=True):
     updated_at: datetime
 
 
-class EstimateRisk(msgspec.Struct, frozen=True):
-    """A risk. `contribution` is what it adds to the risk adjustment, frozen once the version is submitted; `exposure`
-    what is still expected of it, 0 once it is closed or occurred; `saving` what its response saves, the response's
-    cost taken off, null without a response.
-    """
-
-    estimate_id: UUID
-    risk_id: UUID
-    kind: str
-    title: str
-    category: str | None
-    cause: str | None
-    event: str | None
-    consequence: str | None
-    probability: Decimal
-    low: Decimal
-    likely: Decimal | None
-    high: Decimal
-    schedule_days: int | None
-    owner: str | None
-    review_on: date | None
-    response: dict[str, Any] | None
-    status: str
-    mitigated_on: date | None
-    closed_on: date | None
-    closed_because: str | None
-    occurred_on: date | None
-    occurred_cost: Decimal | None
-    expected_initial: Decimal
-    expected_residual: Decimal
-    saving: Decimal | None
-    contribution: Decimal
-    exposure: Decimal
-    updated_at: datetime
-
-
-class EstimateTag(msgspec.Struct, frozen=True):
-    """A moment of the version that was given a name. `at=` with its position shows the version as it then was."""
-
-    estimate_id: UUID
-    tag: str
-    position: int
-    final_bid: Decimal
-    tagged_at: datetime
-    tagged_by: UUID
-
-
 estimates_table = Table("estimate_detail_estimates", EstimateHeader, key=("estimate_id",))
 lines_table = Table("estimate_detail_lines", EstimateLine, key=("estimate_id", "line_id"))
-risks_table = Table("estimate_detail_risks", EstimateRisk, key=("estimate_id", "risk_id"))
-tags_table = Table("estimate_detail_tags", EstimateTag, key=("estimate_id", "tag"))
 
 
 def estimate_started(row: EstimateHeader | None, seen: Seen, key: Key) -> EstimateHeader:
@@ -325,15 +288,9 @@ def line_added(row: EstimateLine | None, seen: Seen, line: Line) -> EstimateLine
         line.quote_reference,
         line.firmness,
         line.pricing,
-        _document(line.conversion),
+        as_document(line.conversion),
         seen.recorded_at,
     )
-
-
-def _document(part: msgspec.Struct | None) -> dict[str, Any] | None:
-    """A part of a thing as a row keeps it: JSON values, decimals in them strings."""
-    document: dict[str, Any] | None = msgspec.to_builtins(part)
-    return document
 
 
 def line_revised(row: EstimateLine | None, seen: Seen, key: Key) -> EstimateLine:
@@ -341,7 +298,7 @@ def line_revised(row: EstimateLine | None, seen: Seen, key: Key) -> EstimateLine
         raise LookupError("the line was never added")
     given = seen.event.now.given()
     if "conversion" in given:
-        given["conversion"] = _document(given["conversion"])
+        given["conversion"] = as_document(given["conversion"])
     return replace(row, updated_at=seen.recorded_at, **given)
 
 
@@ -355,69 +312,6 @@ def line_moved(row: EstimateLine | None, seen: Seen, key: Key) -> EstimateLine:
 
 
 def line_removed(row: EstimateLine | None, seen: Seen, part: object) -> None:
-    return None
-
-
-def told_risks(seen: Seen) -> Iterable[tuple[Key, Risk]]:
-    """Each risk that came, or went, with its key."""
-    estimate_id = identity(seen.raw_stream_id)
-    event: RiskAdded | RiskRestored | RiskRemoved | RisksCopied = seen.event
-    risks = event.risks if isinstance(event, RisksCopied) else (event.risk,)
-    return [((estimate_id, risk.risk_id), risk) for risk in risks]
-
-
-def named_risk(seen: Seen) -> Iterable[Key]:
-    return [(identity(seen.raw_stream_id), seen.event.risk_id)]
-
-
-def risk_came(row: EstimateRisk | None, seen: Seen, risk: Risk) -> EstimateRisk:
-    return _risk_row(risk, seen, contribution(risk))
-
-
-def risk_changed(row: EstimateRisk | None, seen: Seen, key: Key) -> EstimateRisk:
-    """Reckons anew from the risk, but for its contribution: that is frozen with the bid, and the event knows."""
-    if row is None:
-        raise LookupError("the risk was never added")
-    event = seen.event
-    adds = row.contribution
-    if not isinstance(event, RiskOccurred):
-        adds = EXACT.add(EXACT.subtract(adds, event.adjusted_was), event.adjusted_now)
-    return _risk_row(risk_after(_risk_of(row), event), seen, adds)
-
-
-def risk_removed(row: EstimateRisk | None, seen: Seen, risk: Risk) -> None:
-    return None
-
-
-def _risk_of(row: EstimateRisk) -> Risk:
-    fields = {name: getattr(row, name) for name in Risk.__struct_fields__}
-    return Risk(**fields | {"response": msgspec.convert(row.response, Response | None)})
-
-
-def _risk_row(risk: Risk, seen: Seen, adds: Decimal) -> EstimateRisk:
-    fields = {name: getattr(risk, name) for name in Risk.__struct_fields__}
-    return EstimateRisk(
-        estimate_id=identity(seen.raw_stream_id),
-        expected_initial=expected(risk),
-        expected_residual=expected(risk, residual=True),
-        saving=saving(risk),
-        contribution=adds,
-        exposure=exposure(risk),
-        updated_at=seen.recorded_at,
-        **fields | {"response": _document(risk.response)},
-    )
-
-
-def named_tag(seen: Seen) -> Iterable[Key]:
-    return [(identity(seen.raw_stream_id), seen.event.tag)]
-
-
-def tagged(row: EstimateTag | None, seen: Seen, key: Key) -> EstimateTag:
-    event: Tagged = seen.event
-    return EstimateTag(key[0], event.tag, seen.position, event.final_bid, seen.recorded_at, identity(seen.raw_actor))
-
-
-def untagged(row: EstimateTag | None, seen: Seen, key: Key) -> None:
     return None
 
 

@@ -78,6 +78,12 @@ def as_stored(markups: tuple[Markup, ...]) -> list[dict[str, Any]]:
     return stored
 
 
+def as_document(part: msgspec.Struct | None) -> dict[str, Any] | None:
+    """A part of a thing as a row keeps it: JSON values, decimals in them strings."""
+    document: dict[str, Any] | None = msgspec.to_builtins(part)
+    return document
+
+
 def as_priced(stored: list[dict[str, Any]]) -> tuple[Markup, ...]:
     """Mark-ups of a row, to reckon with."""
     return msgspec.convert(stored, tuple[Markup, ...]) if stored else ()

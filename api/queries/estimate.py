@@ -10,7 +10,8 @@ from litestar.params import FromPath, FromQuery
 from api.views import Page, PagedView, View, found
 from domain.markups import Bridge
 from projections import estimate_detail, version_history
-from projections.estimate_detail import EstimateHeader, EstimateLine, EstimateRisk, EstimateTag
+from projections.estimate_detail import EstimateHeader, EstimateLine
+from projections.estimate_risks import EstimateRisk, EstimateTag
 from projections.version_history import VersionChange
 
 

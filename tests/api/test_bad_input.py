@@ -298,3 +298,26 @@ def test_another_companys_cursor(company: Company, other: Company) -> None:
     receipt = company.estimator.done("project", uuid4(), "create-project", {"name": "The very last"})
     cursor = company.viewer.seen(receipt, "/projects?limit=1").json()["next"]
     problem(other.viewer.get(f"/projects?limit=1&cursor={cursor}"), 400, "cursor.of-another-query")
+
+
+MARKUP = {"kind": "profit", "name": "Profit", "markup_id": str(uuid4())}
+A_RISK = {"risk_id": str(uuid4()), "kind": "threat", "title": "Peat", "probability": "0.5", "low": "10", "high": "30"}
+
+
+@pytest.mark.parametrize(
+    ("verb", "body", "path", "code"),
+    [
+        ("add-risk", {**A_RISK, "probability": "1.2"}, "/probability", "fraction-range"),
+        ("add-risk", {**A_RISK, "probability": "12"}, "/probability", "fraction-range"),
+        ("add-risk", {**A_RISK, "low": "31"}, "/low", "impact-order"),
+        ("set-markups", {"markups": [MARKUP | {"rate": "12"}]}, "/markups/0/rate", "rate-range"),
+        ("change-margin", {"target_margin": "1"}, "/target_margin", "margin-range"),
+        ("change-margin", {"target_margin": "12"}, "/target_margin", "margin-range"),
+    ],
+)
+def test_what_a_bid_cannot_be_made_of(company: Company, verb: str, body: dict[str, Any], path: str, code: str) -> None:
+    estimate = company.estimate()
+    before = company.head()
+    document = problem(company.estimator.command("estimate", estimate, verb, body), 422, "request.body-invalid")
+    assert [(fault["path"], fault["code"]) for fault in document["faults"]] == [(path, code)]
+    assert company.head() == before

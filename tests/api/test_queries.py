@@ -11,6 +11,7 @@ from tests.api.callers import SETTINGS, Company, World, line, problem, register,
 
 PATHS = [
     "/projects", "/projects/{id}", "/projects/{id}/estimates", "/estimates/{id}", "/estimates/{id}/lines",
+    "/estimates/{id}/risks", "/estimates/{id}/tags", "/estimates/{id}/bridge",
     "/estimates/{id}/history", "/company", "/members", "/members/{id}/tokens", "/activity", "/log", "/log/1",
     "/receipts/{id}", "/stream",
 ]  # fmt: skip
@@ -65,7 +66,14 @@ def test_every_answer_names_its_position(company: Company) -> None:
     assert int(epoch) == receipt.json()["epoch"]
 
 
-@pytest.mark.parametrize("path", ["/projects/{id}", "/estimates/{id}", "/estimates/{id}/lines", "/receipts/{id}"])
+GONE = [
+    "/projects/{id}",
+    "/receipts/{id}",
+    *(f"/estimates/{{id}}{of}" for of in ("", "/lines", "/risks", "/tags", "/bridge")),
+]
+
+
+@pytest.mark.parametrize("path", GONE)
 def test_a_thing_that_is_not_there(company: Company, path: str) -> None:
     problem(company.auditor.get(path.replace("{id}", str(uuid4()))), 404, "thing.unknown")
 
@@ -83,6 +91,31 @@ def test_the_past_is_read_by_position_token_and_instant(company: Company) -> Non
     assert len(viewer.get(f"/estimates/{estimate}/lines", params={"at": moments[0]}).json()["items"]) == 3
     problem(viewer.get(f"/estimates/{estimate}?at=1"), 404, "thing.unknown")
     problem(viewer.get(f"/estimates/{estimate}?at=2001-01-01T00:00:00Z"), 404, "thing.unknown")
+
+
+def test_a_bid_is_explained_now_and_then(company: Company) -> None:
+    _, estimate, _ = bid(company)
+    estimator, viewer = company.estimator, company.viewer
+    risk = {"risk_id": str(uuid4()), "kind": "threat", "title": "Peat", "probability": "0.5"}
+    first = estimator.done("estimate", estimate, "add-risk", risk | {"low": "10", "high": "30"})
+    estimator.done("estimate", estimate, "tag-version", {"tag": "first"})
+    markup = {"kind": "overhead", "markup_id": str(uuid4()), "name": "Overhead", "rate": "0.1"}
+    last = estimator.done("estimate", estimate, "set-markups", {"markups": [markup]})
+    now = viewer.seen(last, f"/estimates/{estimate}/bridge").json()
+    assert [(step["kind"], step["amount"]) for step in now["steps"]] == [
+        ("risk", "10.00"),
+        ("overhead", "22.00"),
+        ("margin", "0.00"),
+    ]
+    assert (now["base"], now["cost"], now["final_bid"]) == ("210.00", "242.00", "242.00")
+    then = viewer.get(f"/estimates/{estimate}/bridge", params={"at": first.json()["position"]}).json()
+    assert then["final_bid"] == "220.00"
+    [shown] = viewer.get(f"/estimates/{estimate}/risks").json()["items"]
+    assert (shown["title"], shown["contribution"], shown["exposure"]) == ("Peat", "10.00", "10.00")
+    [tag] = viewer.get(f"/estimates/{estimate}/tags").json()["items"]
+    assert (tag["tag"], tag["final_bid"]) == ("first", "220.00")
+    at_tag = viewer.get(f"/estimates/{estimate}", params={"at": tag["position"]}).json()
+    assert at_tag["final_bid"] == tag["final_bid"]
 
 
 def test_the_company_is_read_as_it_was(company: Company) -> None:

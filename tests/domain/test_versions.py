@@ -127,7 +127,7 @@ def test_a_risk_is_revised_field_by_field() -> None:
         faults=[
             {
                 "path": "/low",
-                "code": "impact_order",
+                "code": "impact-order",
                 "message": "The impacts are in order: low is at most likely, and likely at most high",
             }
         ],

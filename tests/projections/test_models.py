@@ -149,6 +149,71 @@ async def test_the_history_of_a_version(world: World, company: Company) -> None:
         assert earlier == told[4:]
 
 
+RISK_A = {"risk_id": str(UUID(int=1)), "kind": "threat", "title": "Peat", "probability": "0.40"}
+RISK_A |= {"low": "20000", "high": "60000"}
+RESPONSE = {"kind": "mitigate", "cost": "8000", "residual_probability": "0.05"}
+RISK_B = {**RISK_A, "risk_id": str(UUID(int=2)), "probability": "0.15", "low": "100000", "high": "300000"}
+RISK_B |= {"response": RESPONSE | {"residual_low": "100000", "residual_high": "300000"}}
+
+
+async def test_the_way_from_cost_to_bid(world: World, company: Company) -> None:
+    estimate_id = await estimate(company, await project(company), target_margin="0.12")
+    await edit(company, estimate_id, "add-line", **line(1, quantity="1", unit="LS", unit_price="2045323.78"))
+    await edit(company, estimate_id, "add-risk", **RISK_A)
+    await edit(company, estimate_id, "add-risk", **RISK_B)
+    before = await edit(company, estimate_id, "tag-version", tag="before mitigation")
+    mitigated = await edit(company, estimate_id, "apply-mitigation", risk_id=RISK_B["risk_id"], applied_on="2022-01-20")
+    bond = {"kind": "other", "markup_id": str(UUID(int=9)), "name": "Bond", "amount": "2500.00"}
+    await edit(company, estimate_id, "set-markups", markups=[bond])
+    await edit(company, estimate_id, "undo-change", stream_version=7)
+    await edit(company, estimate_id, "submit-estimate")
+    await edit(company, estimate_id, "close-risk", risk_id=RISK_A["risk_id"], closed_on="2022-06-30", reason="Accepted")
+    await edit(company, estimate_id, "change-estimate-status", status="awarded", reason="Letter of 14 February")
+    await (await world.engine()).advance(company.tenant)
+    async with company.reading() as reader:
+        bids = []
+        for at in (before, mitigated, mitigated + 1, NOW):
+            header = await estimate_detail.estimate(reader, estimate_id, at=at)
+            assert header is not None
+            whole = estimate_detail.bridge_of(header)
+            assert whole.final_bid == header.final_bid == header.base_total + sum(each.amount for each in whole.steps)
+            bids.append((header.risk_adjustment, header.cost, header.final_bid))
+        assert bids == [
+            (Decimal("46000.00"), Decimal("2091323.78"), Decimal("2376504.30")),
+            (Decimal("34000.00"), Decimal("2079323.78"), Decimal("2362867.93")),
+            (Decimal("34000.00"), Decimal("2081823.78"), Decimal("2365708.84")),
+            (Decimal("34000.00"), Decimal("2079323.78"), Decimal("2362867.93")),
+        ]
+        assert (header.status, header.content_format, header.risk_count) == ("awarded", 2, 2)
+        a, b = await estimate_detail.risks_of(reader, estimate_id, at=NOW, limit=9)
+        assert (a.status, a.contribution, a.exposure, a.saving) == ("closed", Decimal("16000.00"), Decimal(), None)
+        assert (b.expected_initial, b.expected_residual) == (Decimal("30000.00"), Decimal("10000.00"))
+        assert (b.contribution, b.exposure, b.saving) == (
+            Decimal("18000.00"),
+            Decimal("10000.00"),
+            Decimal("12000.00"),
+        )
+        assert b.response == RESPONSE | {"residual_low": "100000.00", "residual_high": "300000.00", "cost": "8000.00"}
+        [then] = await estimate_detail.risks_of(reader, estimate_id, at=before, limit=9, after=a.risk_id)
+        assert (then.status, then.contribution) == ("open", Decimal("30000.00"))
+        [tag] = await estimate_detail.tags_of(reader, estimate_id, at=NOW, limit=9)
+        assert (tag.tag, tag.position, tag.final_bid) == ("before mitigation", before, Decimal("2376504.30"))
+        [listed] = await project_list.projects(reader, at=NOW, limit=9)
+        assert (listed.cost, listed.final_bid, listed.risk_adjustment) == (
+            header.cost,
+            header.final_bid,
+            header.risk_adjustment,
+        )
+        told = await version_history.of_estimate(reader, estimate_id, at=NOW, limit=100)
+        assert [(each.field, each.now) for each in told[:2]] == [
+            ("reason", "Letter of 14 February"),
+            ("status", "awarded"),
+        ]
+        undone = next(each for each in told if each.type == "estimate.change-undone")
+        assert undone.now["stream_versions"] == [7]
+        assert [each.stream_version for each in told if each.risk_id == b.risk_id] == [6, 6, 4]
+
+
 async def test_the_activity_of_a_company(world: World, company: Company) -> None:
     ada = await member(company, "ada@northern.example", "owner")
     project_id = await project(company, "TH 108")
