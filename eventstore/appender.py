@@ -13,7 +13,7 @@ from psycopg.pq import TransactionStatus
 
 from domain.decider import Event, Rejected
 from eventstore import log, telemetry, traces
-from eventstore.db import Connection, Database, Unavailable
+from eventstore.db import Connection, Cursor, Database, Unavailable
 from eventstore.log import Appended, Outcome, Recorded, Unit
 from eventstore.settings import StoreSettings
 
@@ -121,7 +121,7 @@ class Appender:
         self._lanes: dict[UUID, _Lane] = {}
         self._queued = 0
         self._draining: set[asyncio.Task[None]] = set()
-        self._kept: list[Connection] = []
+        self._kept: list[Cursor] = []
 
     def enqueue(
         self, tenant: UUID, unit: Unit, events: Sequence[Event], settle: Settle | None = None
@@ -152,7 +152,7 @@ class Appender:
         while self._draining:
             await asyncio.wait(self._draining)
         while self._kept:
-            await self._writer.give_back(self._kept.pop())
+            await self._writer.give_back(self._kept.pop().connection)
 
     async def _drain(self, tenant: UUID, lane: _Lane) -> None:
         """Sends batch after batch until nothing waits.
@@ -232,10 +232,10 @@ class Appender:
         attempt = 1
         while True:
             try:
-                async with self._connection() as connection:
+                async with self._cursor() as cursor:
                     if needs_inline:
-                        return await self._append_inline(connection, tenant, batch)
-                    return await log.append(connection, tenant, [waiting.unit for waiting in batch])
+                        return await self._append_inline(cursor, tenant, batch)
+                    return await log.append_by(cursor, tenant, [waiting.unit for waiting in batch])
             except (psycopg.OperationalError, psycopg.InterfaceError):
                 if attempt == RETRIES_MAX:
                     raise
@@ -245,23 +245,21 @@ class Appender:
     async def _drop_broken(self) -> None:
         """What broke one connection has often broken all."""
         while self._kept:
-            await self._writer.give_back(self._kept.pop())
+            await self._writer.give_back(self._kept.pop().connection)
         await self._writer.drop_broken()
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Connection]:
-        connection = self._kept.pop() if self._kept else await self._writer.take()
+    async def _cursor(self) -> AsyncIterator[Cursor]:
+        cursor = self._kept.pop() if self._kept else (await self._writer.take()).cursor(binary=True)
         try:
-            yield connection
+            yield cursor
         finally:
-            if connection.info.transaction_status != IDLE or len(self._kept) == CONNECTIONS_KEPT:
-                await self._writer.give_back(connection)
+            if cursor.connection.info.transaction_status != IDLE or len(self._kept) == CONNECTIONS_KEPT:
+                await self._writer.give_back(cursor.connection)
             else:
-                self._kept.append(connection)
+                self._kept.append(cursor)
 
-    async def _append_inline(
-        self, connection: Connection, tenant: UUID, batch: list[_Waiting]
-    ) -> Sequence[Outcome | Rejected]:
+    async def _append_inline(self, cursor: Cursor, tenant: UUID, batch: list[_Waiting]) -> Sequence[Outcome | Rejected]:
         """Appends and applies in one transaction. A unit that an inline model refuses is left out."""
         assert self._inline is not None
         refused: dict[UUID, Rejected] = {}
@@ -269,12 +267,12 @@ class Appender:
             kept = [waiting for waiting in batch if waiting.unit.command_id not in refused]
             outcomes: list[Outcome] = []
             try:
-                async with connection.transaction():
+                async with cursor.connection.transaction():
                     if kept:
-                        outcomes = await log.append(connection, tenant, [waiting.unit for waiting in kept])
+                        outcomes = await log.append_by(cursor, tenant, [waiting.unit for waiting in kept])
                     events = _appended_events(tenant, kept, outcomes, self._inline.types)
                     if events:
-                        await self._inline.apply(connection, tenant, events)
+                        await self._inline.apply(cursor.connection, tenant, events)
             except RefusedInline as no:
                 refused[no.command_id] = no.rejected
                 continue

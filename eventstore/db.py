@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import psycopg
-from psycopg import AsyncConnection, AsyncPipeline, IsolationLevel
+from psycopg import AsyncConnection, AsyncCursor, AsyncPipeline, IsolationLevel
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import class_row, tuple_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
@@ -16,6 +16,7 @@ from eventstore import sql
 
 T = TypeVar("T")
 Connection = AsyncConnection[tuple[Any, ...]]
+Cursor = AsyncCursor[tuple[Any, ...]]
 
 SQL = sql.beside(__file__)
 

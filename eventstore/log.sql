@@ -1,4 +1,14 @@
--- name: append
+-- name: append_one : the answer of this and of append_many is read by `_read_straight`
+select cairn.append_one_1(
+  %(tenant)s, %(command)s, %(hash)s, %(stream)s, %(event_version)s::integer, %(type)s::text, %(schema)s::smallint,
+  %(event_id)s, %(actor)s, %(salt)s, %(metadata)s, %(payload)s) as answer
+
+-- name: append_many
+select cairn.append_many_1(
+  %(tenant)s, %(commands)s, %(hashes)s, %(streams)s, %(event_versions)s, %(types)s, %(schemas)s, %(event_ids)s,
+  %(actors)s, %(salts)s, %(metadata)s, %(payloads)s) as answer
+
+-- name: append_judged
 select head, recorded_at, epoch, leaves, outcomes, positions, conflicts, versions
 from cairn.append_1(
   %(tenant)s, %(commands)s, %(hashes)s, %(check_units)s, %(check_streams)s, %(check_versions)s, %(check_writes)s,
