@@ -3,8 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 from uuid import UUID
 
@@ -23,10 +22,11 @@ RETRIES_MAX = 3
 """How often a batch is sent again when its connection broke. Command ids make that safe."""
 
 HALVED_UNITS_MIN = 8
-"""A batch of fewer units is answered all at once: there is nothing to gain by overlapping."""
+"""With fewer units about, all outcomes are given out at once: there is nothing to gain by overlapping."""
 
 CONNECTIONS_KEPT = 4
-"""Connections kept out of the pool between appends: fetching one anew costs a tenth of a lone append."""
+"""Connections, each with its cursor, kept out of the pool between appends: fetching one anew costs a tenth of a lone
+append, and making a cursor as much."""
 
 Settle = Callable[[Outcome | Rejected | None], None]
 """Told the outcome of a unit, before whoever asked; None when it is not known or the unit was never sent."""
@@ -94,6 +94,18 @@ def _give_out(answers: list[_Answer]) -> None:
     answers.clear()
 
 
+def _end(waiting: _Waiting, appended: Appended) -> int:
+    """The last position of a unit; the head it met when it has no events."""
+    return appended.first + len(waiting.unit.events) - 1
+
+
+def _early(answered: int, waiting: int) -> int:
+    """How many outcomes to give out before the next batch is sent: as many as make two halves of all units."""
+    if answered + waiting < HALVED_UNITS_MIN:
+        return answered
+    return max(0, (answered - waiting) // 2)
+
+
 class _Lane:
     """One company's queue. One append of it is under way at a time: a second would only wait for the first's lock."""
 
@@ -157,9 +169,9 @@ class Appender:
     async def _drain(self, tenant: UUID, lane: _Lane) -> None:
         """Sends batch after batch until nothing waits.
 
-        Half of a batch's outcomes are given out first, and the commands that follow on them go out at once; the other
-        half is given out while those are at the server. Otherwise everybody would wait for the server together, and
-        then the server for everybody.
+        The server and this process work at the same time: what waits is sent first, and the outcomes of the batch
+        before it are given out while it is at the server, so that whoever gets one decides what goes with the next
+        batch. That takes two halves: when less waits than was answered, some outcomes are given out early.
         """
         held: list[_Answer] = []
         try:
@@ -170,10 +182,11 @@ class Appender:
                     await asyncio.sleep(0)  # the batch goes out
                     _give_out(held)
                 answers = await sending
-                half = len(answers) // 2 if len(answers) >= HALVED_UNITS_MIN else len(answers)
-                _give_out(answers[:half])
-                held = answers[half:]
-                await asyncio.sleep(0)  # whoever got an outcome says what is next
+                early = _early(len(answers), len(lane.waiting))
+                _give_out(answers[:early])
+                held = answers[early:]
+                if early:
+                    await asyncio.sleep(0)  # whoever got an outcome says what is next
         finally:
             _give_out(held)
             lane.busy = False
@@ -185,31 +198,32 @@ class Appender:
         if not batch:
             return []
         try:
-            with traces.span("append", tenant=str(tenant), units=len(batch)):
+            if traces.wanted():
+                with traces.span("append", tenant=str(tenant), units=len(batch)):
+                    outcomes = await self._retrying(tenant, batch)
+            else:
                 outcomes = await self._retrying(tenant, batch)
         except Exception as error:  # it is carried to whoever asked
             telemetry.log().warning("append_failed", tenant=str(tenant), units=len(batch), error=repr(error))
             failed = _unavailable(error)
             return [(waiting, failed) for waiting in batch]
         telemetry.APPEND_BATCH_UNITS.observe(len(batch))
-        ends = [
-            outcome.first + len(waiting.unit.events) - 1
-            for waiting, outcome in zip(batch, outcomes, strict=True)
-            if isinstance(outcome, Appended)
-        ]
-        if ends and self._committed is not None:
-            self._committed(tenant, max(ends))
-        return list(zip(batch, outcomes, strict=True))
+        answers: list[_Answer] = list(zip(batch, outcomes, strict=True))
+        if self._committed is not None:
+            ends = [_end(waiting, outcome) for waiting, outcome in answers if isinstance(outcome, Appended)]
+            if ends:
+                self._committed(tenant, max(ends))
+        return answers
 
     def _next_batch(self, lane: _Lane) -> list[_Waiting]:
         batch: list[_Waiting] = []
-        commands: set[UUID] = set()
+        commands: set[int] = set()  # hashing a UUID is a call into Python
         size = 0
         latest = time.monotonic() - self._settings.append_wait_seconds_max
         while lane.waiting and len(batch) < self._settings.append_batch_units_max:
             if batch and size + lane.waiting[0].size > self._settings.append_batch_bytes_max:
                 break
-            if lane.waiting[0].unit.command_id in commands:
+            if lane.waiting[0].unit.command_id.int in commands:
                 break  # the same command again: once the first is committed it is answered with its receipt
             waiting = lane.waiting.popleft()
             self._queued -= 1
@@ -220,7 +234,7 @@ class Appender:
                 waiting.fail(Unavailable("the command waited too long for its append"))
                 continue
             batch.append(waiting)
-            commands.add(waiting.unit.command_id)
+            commands.add(waiting.unit.command_id.int)
             size += waiting.size
         return batch
 
@@ -232,10 +246,13 @@ class Appender:
         attempt = 1
         while True:
             try:
-                async with self._cursor() as cursor:
+                cursor = self._kept.pop() if self._kept else (await self._writer.take()).cursor(binary=True)
+                try:
                     if needs_inline:
                         return await self._append_inline(cursor, tenant, batch)
                     return await log.append_by(cursor, tenant, [waiting.unit for waiting in batch])
+                finally:
+                    await self._keep(cursor)
             except (psycopg.OperationalError, psycopg.InterfaceError):
                 if attempt == RETRIES_MAX:
                     raise
@@ -248,16 +265,13 @@ class Appender:
             await self._writer.give_back(self._kept.pop().connection)
         await self._writer.drop_broken()
 
-    @asynccontextmanager
-    async def _cursor(self) -> AsyncIterator[Cursor]:
-        cursor = self._kept.pop() if self._kept else (await self._writer.take()).cursor(binary=True)
-        try:
-            yield cursor
-        finally:
-            if cursor.connection.info.transaction_status != IDLE or len(self._kept) == CONNECTIONS_KEPT:
-                await self._writer.give_back(cursor.connection)
-            else:
-                self._kept.append(cursor)
+    async def _keep(self, cursor: Cursor) -> None:
+        """For the next append, if it may be used again."""
+        connection = cursor.connection
+        if connection.pgconn.transaction_status != IDLE or len(self._kept) == CONNECTIONS_KEPT:
+            await self._writer.give_back(connection)
+        else:
+            self._kept.append(cursor)
 
     async def _append_inline(self, cursor: Cursor, tenant: UUID, batch: list[_Waiting]) -> Sequence[Outcome | Rejected]:
         """Appends and applies in one transaction. A unit that an inline model refuses is left out."""

@@ -351,7 +351,7 @@ async def append(connection: Connection, tenant: UUID, units: Sequence[Unit]) ->
 
 
 async def append_by(cursor: Cursor, tenant: UUID, units: Sequence[Unit]) -> list[Outcome]:
-    """`append` by a cursor of binary answers that is used again and again: making one is a tenth of a lone append."""
+    """`append` by a cursor of binary answers. Used again and again it spares a tenth of a lone append."""
     if _is_straight(units):
         if len(units) == 1 and len(units[0].events) == 1:
             await cursor.execute(SQL["append_one"], _one(tenant, units[0]))

@@ -343,7 +343,8 @@ async def _attempt(
         if expected_version is not None and versions[0] != expected_version:
             raise VersionConflict(own, versions[0], expected_version)
         if spanning is None:
-            written = [(own, event) for event in decider.decide(command, streams[0].state)]
+            mine = streams[0].ref  # this very one: comparing ids is a call into Python
+            written = [(mine, event) for event in decider.decide(command, streams[0].state)]
         else:
             states = {ref: stream.state for ref, stream in zip(refs, streams, strict=True)}
             decided = spanning.decide(own.id, command, {**states, **recalled})
@@ -388,18 +389,16 @@ def _too_early(recalled: Mapping[Recall, Recalled | None], streams: Sequence[_St
 
 def _unit(context: Context, streams: Sequence[_Stream], versions: Sequence[int], written: Sequence[Written]) -> Unit:
     reached = list(versions)
+    refs = [stream.ref for stream in streams]
     events = []
     for ref, event in written:
-        at = next(number for number, stream in enumerate(streams) if stream.ref == ref)
+        at = refs.index(ref)
         reached[at] += 1
         kind = type(event)
         events.append(
             NewEvent(ref.id, reached[at], codec.tag(event), kind.schema_version, uuid7(), codec.encode(event))
         )
-    checks = [
-        Check(stream.ref.id, before, after - before)
-        for stream, before, after in zip(streams, versions, reached, strict=True)
-    ]
+    checks = [Check(ref.id, before, after - before) for ref, before, after in zip(refs, versions, reached, strict=True)]
     return Unit(
         command_id=context.command_id,
         request_hash=context.request_hash,

@@ -20,7 +20,7 @@ from eventstore.db import Database, Unavailable
 from eventstore.transact import Context, Receipt, Store
 from migrations import run as migrations
 from tests.eventstore.conftest import context, open_store, send
-from tests.eventstore.units import appended, reader, unit, writer
+from tests.eventstore.units import appended, reader, unit, waits_for_lock, writer
 
 
 @pytest.fixture
@@ -34,17 +34,6 @@ async def query(database_url: str) -> AsyncIterator[Database]:
 async def positions(query: Database, tenant: UUID, after: int = 0) -> list[int]:
     async with query.bound(tenant) as bound:
         return [stored.position for stored in await log.read_log(bound, after=after)]
-
-
-async def waits_for_lock(database_url: str, pid: int) -> None:
-    """Returns when the backend is seen waiting for a lock."""
-    async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as watching:
-        while True:
-            cursor = await watching.execute(
-                b"select 1 from pg_stat_activity where pid = %s and wait_event_type = 'Lock'", [pid]
-            )
-            if await cursor.fetchone():
-                return
 
 
 async def test_case_01_writer_paused_between_number_and_commit(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from eventstore import log
 from eventstore.db import Connection, Database, Unsafe
 from eventstore.log import SQL, Appended, Conflict, DoneBefore, Misused, Unit
-from tests.eventstore.units import PAYLOAD, appended, as_role, reader, unit, writer
+from tests.eventstore.units import PAYLOAD, appended, as_role, reader, unit, waits_for_lock, writer
 
 
 @pytest.fixture
@@ -62,6 +62,77 @@ async def test_streams_only_read_are_checked_too(connection: Connection, tenant:
     await appended(connection, tenant, unit((read, 0, 1)))
     assert await log.append(connection, tenant, [unit((written, 0, 1), (read, 0, 0))]) == [Conflict(read, 1)]
     await appended(connection, tenant, unit((written, 0, 1), (read, 1, 0)))
+
+
+async def test_every_way_of_appending_keeps_the_same_rules(
+    connection: Connection, query: Database, tenant: UUID
+) -> None:
+    """A unit of one event, units of several, a unit that reads: each takes a way of its own to the same rows."""
+    one, other, third = uuid4(), uuid4(), uuid4()
+    batches = [
+        [unit((one, 0, 1))],  # opens the log
+        [unit((one, 1, 1))],
+        [unit((one, 2, 3)), unit((other, 0, 2), (one, 5, 1)), unit((third, 0, 1))],
+        [unit((third, 1, 2), (other, 2, 0))],
+    ]
+    sent = [each for batch in batches for each in batch]
+    outcomes = [outcome for batch in batches for outcome in await appended(connection, tenant, *batch)]
+    assert [outcome.first for outcome in outcomes] == [1, 2, 3, 6, 9, 10]
+    async with query.bound(tenant) as bound:
+        rows = await bound.tuples(ROWS, {})
+        stored = [each.decoded() for each in await log.read_log(bound)]
+    assert [row[0] for row in rows] == [leaf for outcome in outcomes for leaf in outcome.leaves]
+    assert all(leaf == computed for leaf, computed, _ in rows)
+    assert [row[2] for row in rows] == [
+        each.request_hash if at == 0 else None for each in sent for at in range(len(each.events))
+    ]
+    assert [(each.stream_id, each.stream_version, each.event_id, each.command_id, each.actor) for each in stored] == [
+        (event.stream_id, event.version, event.event_id, each.command_id, each.actor)
+        for each in sent
+        for event in each.events
+    ]
+    assert [each.recorded_at for each in stored] == [
+        outcome.recorded_at for outcome in outcomes for _ in outcome.leaves
+    ]
+
+
+ROWS = b"""
+select leaf, cairn.leaf_1(tenant, position, event_id, stream_id, stream_version, type, schema_version,
+  (extract(epoch from recorded_at) * 1000000)::bigint, actor, command_id, salt, payload, metadata), request_hash
+from cairn.events where tenant = cairn.bound_tenant() order by position"""
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["stream moved", "same command"])
+@pytest.mark.parametrize("others", [0, 2], ids=["one", "many"])
+async def test_what_was_appended_while_waiting_for_the_lock_is_seen(
+    database_url: str, connection: Connection, tenant: UUID, others: int, again: bool
+) -> None:
+    stream = uuid4()
+    before = unit((stream, 0, 1))
+    await appended(connection, tenant, unit((uuid4(), 0, 1)))
+    async with await writer(database_url) as later:
+        async with connection.transaction():
+            await appended(connection, tenant, before)
+            batch = [before if again else unit((stream, 0, 1)), *(unit((uuid4(), 0, 1)) for _ in range(others))]
+            waiting = asyncio.create_task(log.append(later, tenant, batch))
+            await waits_for_lock(database_url, later.info.backend_pid)
+        outcome, *rest = await waiting
+    assert outcome == (DoneBefore(2) if again else Conflict(stream, 1))
+    assert [each.first for each in rest if isinstance(each, Appended)] == [3, 4][:others]
+
+
+@pytest.mark.parametrize("version", [1, 3], ids=["taken", "hole"])
+@pytest.mark.parametrize("others", [0, 2], ids=["one", "many"])
+async def test_a_version_that_is_not_the_next_is_a_conflict(
+    connection: Connection, tenant: UUID, version: int, others: int
+) -> None:
+    stream = uuid4()
+    await appended(connection, tenant, unit((stream, 0, 1)))
+    batch = [unit((stream, version - 1, 1)), *(unit((uuid4(), 0, 1)) for _ in range(others))]
+    outcomes = await log.append(connection, tenant, batch)
+    assert outcomes[0] == Conflict(stream, 1)
+    (after,) = await appended(connection, tenant, unit((stream, 1, 1)))
+    assert after.first == 2 + others
 
 
 async def test_a_failed_unit_takes_no_position(connection: Connection, tenant: UUID) -> None:

@@ -58,3 +58,14 @@ async def appended(connection: Connection, tenant: UUID, *units: Unit) -> list[A
 def reader(database_url: str) -> Database:
     """The query side's pool."""
     return Database(as_role(database_url, "cairn_reader"), name="reader", read_only=True)
+
+
+async def waits_for_lock(database_url: str, pid: int) -> None:
+    """Returns when the backend is seen waiting for a lock."""
+    async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as watching:
+        while True:
+            cursor = await watching.execute(
+                b"select 1 from pg_stat_activity where pid = %s and wait_event_type = 'Lock'", [pid]
+            )
+            if await cursor.fetchone():
+                return
