@@ -343,7 +343,7 @@ def _is_straight(units: Sequence[Unit]) -> bool:
 
 
 async def append(connection: Connection, tenant: UUID, units: Sequence[Unit]) -> list[Outcome]:
-    """Appends a batch in one statement, and answers one outcome per unit, in their order.
+    """Appends a batch in one statement, in two when something stands against it. One outcome per unit, in their order.
 
     In autocommit the batch is durable when this returns. The connection must have been `register`ed.
     """

@@ -1,4 +1,4 @@
--- name: append_one : the answer of this and of append_many is read by `_read_straight`
+-- name: append_one : null when something stands against it; then, as after append_many, append_judged decides
 select cairn.append_one_1(
   %(tenant)s, %(command)s, %(hash)s, %(stream)s, %(event_version)s::integer, %(type)s::text, %(schema)s::smallint,
   %(event_id)s, %(actor)s, %(salt)s, %(metadata)s, %(payload)s) as answer
