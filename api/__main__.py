@@ -10,6 +10,7 @@ from api.server import run
 from api.settings import ApiSettings
 from eventstore import process
 from eventstore import settings as environment
+from eventstore.keyring import keyring_of
 from eventstore.settings import SettingsError, StoreSettings
 from projections.settings import EngineSettings
 
@@ -41,6 +42,7 @@ def _settings(environ: Mapping[str, str]) -> tuple[StoreSettings, ApiSettings]:
     assert isinstance(settings, ApiSettings)
     if store.database_url is None:
         raise SettingsError("CAIRN_DATABASE_URL is not set: a process of its own needs to be told where PostgreSQL is")
+    keyring_of(settings.kek, settings.kek_file)
     return store, settings
 
 

@@ -23,9 +23,11 @@ from api.waiting import CatchUp, LogFollowers
 from domain.decider import Event
 from eventstore.appender import Inline
 from eventstore.db import Connection, Database, role_url
+from eventstore.keyring import keyring_of
 from eventstore.log import Recorded
 from eventstore.settings import StoreSettings
 from eventstore.transact import Store
+from eventstore.vault import Vault
 from eventstore.wire import Broker, Hints
 from projections.inline import InlineModels
 from projections.registry import INLINE
@@ -67,6 +69,7 @@ class Api:
         self.followers = LogFollowers()
         self.broker = None if store.nats_url is None else Broker(store.nats_url, name="api")
         self.hints = None if self.broker is None else Hints(self.broker)
+        self.vault = Vault(keyring_of(settings.kek, settings.kek_file))
         self.primary = self._reader_pool("identity", store.database_url, connections_max=2)
         self.reader = self._reader_pool(
             "reader",
@@ -75,7 +78,7 @@ class Api:
         )
         self.identities = Identities(self.primary, settings)
         self.catch_up = CatchUp(self.reader, settings)
-        self.live = LiveSide(self.reader, self.identities, self.followers, settings)
+        self.live = LiveSide(self.reader, self.vault, self.identities, self.followers, settings)
         self.store = self._store() if "commands" in sides else None
         self._command_side = None if self.store is None else CommandSide(self.store, self.identities, settings)
         self.health = Health(self._databases(), self.broker, self._figures(), settings, health.newest_migration())
@@ -113,8 +116,8 @@ class Api:
             connections_max=settings.writer_connections_max,
             statement_seconds_max=self._settings.api_command_seconds_max,
         )
-        inline = Noticed(InlineModels(INLINE), self._membership_changes.add)
-        return Store(writer, settings, inline=inline, committed=self._committed)
+        inline = Noticed(InlineModels(INLINE, self.vault), self._membership_changes.add)
+        return Store(writer, settings, vault=self.vault, inline=inline, committed=self._committed)
 
     def _figures(self) -> Figures:
         return Figures(self._databases(), self.lag, lambda: self._gate.under_way)
@@ -127,12 +130,17 @@ class Api:
         """After a commit of this process: who waits here is told at once, the others by a hint."""
         if tenant in self._membership_changes:
             self._membership_changes.discard(tenant)
-            self.identities.forget(tenant)
+            self._membership_changed(tenant)
             if self.hints is not None:
                 self.hints.view_moved(tenant, ACCESS, position)
         self._log_moved(tenant, position)
         if self.hints is not None:
             self.hints.log_moved(tenant, position)
+
+    def _membership_changed(self, tenant: UUID) -> None:
+        """Who may do what, and who was forgotten, is asked for again."""
+        self.identities.forget(tenant)
+        self.vault.forget(tenant)
 
     def _log_moved(self, tenant: UUID, position: int) -> None:
         self.lag.log_moved(tenant, position)
@@ -141,7 +149,7 @@ class Api:
 
     def _view_moved(self, tenant: UUID, model: str, position: int) -> None:
         if model == ACCESS:
-            self.identities.forget(tenant)
+            self._membership_changed(tenant)
             return
         self.lag.view_moved(tenant, model, position)
         self.catch_up.moved(tenant, model, position)
@@ -153,6 +161,8 @@ class Api:
                 await database.open()
                 opened.push_async_callback(database.close)
                 await database.refuse_if_unsafe()
+            async with self.primary.connection() as connection:
+                await self.vault.check(connection)
             opened.push_async_callback(self.catch_up.close)
             if self.broker is not None and self.hints is not None:
                 await self.broker.open()
@@ -193,6 +203,7 @@ class Api:
     def _query_routers(self) -> list[Router]:
         side = QuerySide(
             self.reader,
+            self.vault,
             self.identities,
             self.catch_up,
             self._settings,

@@ -1,7 +1,7 @@
 """The log as it grows, over server-sent events: in position order, resuming without a gap or a repeat."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Annotated, Any, Final, NamedTuple
 from uuid import UUID
 
@@ -11,7 +11,7 @@ from litestar.params import HeaderParameter, QueryParameter
 from litestar.response import Stream
 
 from api import positions, problems
-from api.identity import READERS_OF_THE_LOG, Headers, Identities
+from api.identity import READERS_OF_THE_LOG, Caller, Headers, Identities
 from api.positions import Token
 from api.problems import Problem
 from api.queries.log import Types, known_types
@@ -19,6 +19,7 @@ from api.settings import ApiSettings
 from api.waiting import LogFollowers
 from eventstore import envelope, log
 from eventstore.db import Database, Reader, Unavailable
+from eventstore.vault import Vault
 
 AnyRequest = Request[Any, Any, Any]
 
@@ -53,9 +54,15 @@ class LiveSide:
     """What event streams share."""
 
     def __init__(
-        self, database: Database, identities: Identities, followers: LogFollowers, settings: ApiSettings
+        self,
+        database: Database,
+        vault: Vault,
+        identities: Identities,
+        followers: LogFollowers,
+        settings: ApiSettings,
     ) -> None:
         self.database = database
+        self.vault = vault
         self.identities = identities
         self.followers = followers
         self.settings = settings
@@ -72,7 +79,7 @@ class LiveSide:
     ) -> Stream:
         """The answer to a stream's request: everything that can be refused is refused before it begins."""
         headers: Headers = dict(request.scope["headers"])
-        tenant = await self._allowed(headers)
+        tenant = (await self._allowed(headers)).tenant
         asked = _asked(last_event_id, start)
         wanted = known_types(types)
         if self.open >= self.settings.api_streams_max:
@@ -81,10 +88,10 @@ class LiveSide:
             after = await _checked(reader, asked)
         return Stream(self._events(headers, tenant, after, wanted), media_type="text/event-stream", headers=HEADERS)
 
-    async def _allowed(self, headers: Headers) -> UUID:
+    async def _allowed(self, headers: Headers) -> Caller:
         caller = await self.identities.of(headers)
         caller.must_be(READERS_OF_THE_LOG)
-        return caller.tenant
+        return caller
 
     async def _events(
         self, headers: Headers, tenant: UUID, after: Token, types: list[str] | None
@@ -93,7 +100,7 @@ class LiveSide:
         self.open += 1
         try:
             yield b"retry: 1000\n: connected\n\n"
-            async for block in self._following(headers, tenant, after, types, moved):
+            async for block in self._following(headers, after, types, moved):
                 yield block
         except (Problem, Unavailable) as problem:  # the token was revoked, the log restored: say so, and end
             document, _ = problems.document_of(problem)
@@ -103,14 +110,14 @@ class LiveSide:
             self.followers.leave(tenant, moved)
 
     async def _following(
-        self, headers: Headers, tenant: UUID, after: Token, types: list[str] | None, moved: asyncio.Event
+        self, headers: Headers, after: Token, types: list[str] | None, moved: asyncio.Event
     ) -> AsyncGenerator[bytes, None]:
         loop = asyncio.get_running_loop()
         spoke_at = loop.time()
         while not self.stopping:
             moved.clear()
-            await self._allowed(headers)
-            page = await self._look(tenant, after, types)
+            caller = await self._allowed(headers)
+            page = await self._look(caller, after, types)
             after = page.seen
             for block in page.blocks:
                 yield block
@@ -131,13 +138,17 @@ class LiveSide:
         except TimeoutError:  # no hint came: look all the same
             return
 
-    async def _look(self, tenant: UUID, after: Token, types: list[str] | None) -> _Page:
+    async def _look(self, caller: Caller, after: Token, types: list[str] | None) -> _Page:
         limit = self.settings.api_stream_page_events
-        async with self.database.bound(tenant) as reader:
+        async with self.database.bound(caller.tenant) as reader:
             await _checked(reader, after)
             head = await log.head(reader)
             assert head is not None  # it was there when the stream began, and logs don't end
-            events = await log.read_log(reader, after=after.position, to=head.position, limit=limit, types=types)
+            events: Sequence[log.Stored] = await log.read_log(
+                reader, after=after.position, to=head.position, limit=limit, types=types
+            )
+            if caller.may_open:
+                events = await self.vault.shown_rows(reader, events)
             epochs = await log.epochs(reader) if events else []
         blocks = [_block(stored, envelope.epoch_of(epochs, stored.position)) for stored in events]
         more = len(events) == limit
@@ -180,7 +191,8 @@ def route(side: LiveSide) -> HTTPRouteHandler:
     async def stream(
         request: AnyRequest, last_event_id: LastEventId = None, after: Start = None, types: Types = None
     ) -> Stream:
-        """Events as they are written, as server-sent events. For owners, auditors and services.
+        """Events as they are written, as server-sent events. For owners, auditors and services; for services with
+        sensitive fields sealed.
 
         `id` is a token, `event` the type, `data` a CloudEvent. A browser resumes by itself; others send Last-Event-ID.
         """

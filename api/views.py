@@ -15,7 +15,7 @@ from litestar.params import HeaderParameter, QueryParameter
 
 from api import cursors, positions
 from api.cursors import Cursor
-from api.identity import EVERYBODY, Identities
+from api.identity import EVERYBODY, Caller, Identities
 from api.positions import Token
 from api.problems import Problem
 from api.settings import ApiSettings
@@ -23,6 +23,7 @@ from api.waiting import CatchUp
 from eventstore import log
 from eventstore.db import Database, Reader
 from eventstore.log import POSITION_MAX, Head
+from eventstore.vault import Vault
 from projections import positions as models
 from projections.registry import PROJECTIONS
 
@@ -73,6 +74,8 @@ class Snapshot(NamedTuple):
     pinned: int | None
     query: bytes
     cursor: Cursor | None
+    vault: Vault
+    may_open: bool
 
     @property
     def position(self) -> int:
@@ -107,7 +110,7 @@ class _PageAsked(NamedTuple):
 class View:
     """A query's transaction. Queries take `reader` and `at`; the answer is true at `position` of `epoch`."""
 
-    __slots__ = ("at", "epoch", "etag", "head", "position", "reader")
+    __slots__ = ("at", "epoch", "etag", "head", "may_open", "position", "reader", "vault")
 
     def __init__(self, snapshot: Snapshot, etag: str) -> None:
         self.reader = snapshot.reader
@@ -116,6 +119,8 @@ class View:
         self.position = snapshot.position
         self.at = POSITION_MAX if snapshot.pinned is None else snapshot.pinned
         self.etag = etag
+        self.vault = snapshot.vault
+        self.may_open = snapshot.may_open
 
     @property
     def headers(self) -> dict[str, str]:
@@ -168,9 +173,17 @@ class QuerySide:
     """What the query routes share: the connections they read with, and who may."""
 
     def __init__(
-        self, database: Database, identities: Identities, catch_up: CatchUp, settings: ApiSettings, *, replica: bool
+        self,
+        database: Database,
+        vault: Vault,
+        identities: Identities,
+        catch_up: CatchUp,
+        settings: ApiSettings,
+        *,
+        replica: bool,
     ) -> None:
         self.database = database
+        self.vault = vault
         self.identities = identities
         self.catch_up = catch_up
         self.settings = settings
@@ -199,15 +212,16 @@ class QuerySide:
 
         return Provide(view), Provide(paged)
 
-    async def _allowed(self, request: AnyRequest) -> UUID:
+    async def _allowed(self, request: AnyRequest) -> Caller:
         caller = await self.identities.of(dict(request.scope["headers"]))
         caller.must_be(request.route_handler.opt.get("roles", EVERYBODY))
-        return caller.tenant
+        return caller
 
     @asynccontextmanager
     async def _opened(self, request: AnyRequest, asked: "_Asked") -> AsyncIterator["Snapshot"]:
         """A transaction of the caller's company in which the route's model has reached what was asked."""
-        tenant = await self._allowed(request)
+        caller = await self._allowed(request)
+        tenant = caller.tenant
         query = _query(request, tenant)
         cursor = None if asked.cursor is None else cursors.read(asked.cursor, query)
         past, newer = asked.past(cursor), asked.newer()
@@ -229,7 +243,7 @@ class QuerySide:
                     positions.not_ahead(head, wanted)
                 self.catch_up.saw(head, model or "", reached)
                 if reached >= wanted:
-                    yield Snapshot(reader, head, reached, pinned, query, cursor)
+                    yield Snapshot(reader, head, reached, pinned, query, cursor, self.vault, caller.may_open)
                     return
             await self.catch_up.until(tenant, model or "", wanted, deadline - time.monotonic())
 
@@ -253,9 +267,14 @@ def _query(request: AnyRequest, tenant: UUID) -> bytes:
 
 
 def _etag(request: AnyRequest, snapshot: Snapshot) -> str:
-    """Two answers of one tag are the same answer: same query, same model version, same position of the same log."""
+    """Two answers of one tag are the same answer: same query, same model version, same position of the same log.
+
+    What is told of people, even of the past, may be erased by any later event; and not everybody is told it.
+    """
     model = request.route_handler.opt.get("model", "")
-    answered = (snapshot.head.epoch, snapshot.position, snapshot.query, request.scope["query_string"])
+    answered: tuple[Any, ...] = (snapshot.head.epoch, snapshot.position, snapshot.query, request.scope["query_string"])
+    if request.route_handler.opt.get("persons"):
+        answered = (*answered, snapshot.head.position, snapshot.may_open)
     return f'"{hashlib.blake2b(repr((model, _VERSIONS.get(model), answered)).encode(), digest_size=12).hexdigest()}"'
 
 

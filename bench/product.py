@@ -25,6 +25,7 @@ from bench.load import PLACES
 from cairn import care, embedded
 from cairn.client import Client, Command
 from cairn.settings import PROCESSES, known_to
+from eventstore.keyring import minted
 from eventstore.settings import StoreSettings
 from migrations import run as migrations
 
@@ -40,6 +41,7 @@ class Product:
         self.host, self.port = "127.0.0.1", free_port()
         self.url = f"http://{self.host}:{self.port}"
         self.operator_token, self._operator_hash = mint_operator()
+        self._kek = minted()
         self.company = uuid4()
         self.token = ""
         self._stack = ExitStack()
@@ -74,6 +76,7 @@ class Product:
                 "CAIRN_DATABASE_URL": self.servers.database_url,
                 "CAIRN_NATS_URL": self.servers.nats_url,
                 "CAIRN_OPERATOR_TOKEN_HASH": self._operator_hash,
+                "CAIRN_KEK": self._kek,
                 "CAIRN_DATA_FOLDER": str(self._folder / "data"),
                 "CAIRN_API_PORT": str(self.port),
             },

@@ -15,9 +15,11 @@ from domain.project import CreateProject
 from domain.registry import BY_CATEGORY
 from eventstore import codec
 from eventstore.db import Database, role_url
+from eventstore.keyring import keyring_of, minted
 from eventstore.log import Metadata
 from eventstore.settings import StoreSettings
 from eventstore.transact import Context, Store, transact
+from eventstore.vault import Vault
 
 ACTOR = UUID("0197b2a4-0000-7000-8000-000000000001")
 
@@ -123,7 +125,7 @@ def store_of(url: str) -> Store:
     writer = Database(
         role_url(url, "cairn_writer", None), name="commands", connections_max=settings.writer_connections_max
     )
-    return Store(writer, settings)
+    return Store(writer, settings, vault=Vault(keyring_of(minted(), None)))
 
 
 async def started_estimates(store: Store, tenant: UUID, count: int) -> list[UUID]:

@@ -13,11 +13,27 @@ from uuid import UUID
 import click
 
 from api.identity import mint_operator
-from cairn import care, contract, demo, doctor, replay, schema, servers, settings, tail, terminal, tokens, tour, up
+from cairn import (
+    care,
+    contract,
+    demo,
+    doctor,
+    keys,
+    replay,
+    schema,
+    servers,
+    settings,
+    tail,
+    terminal,
+    tokens,
+    tour,
+    up,
+)
 from cairn.client import ApiError
 from cairn.embedded import EmbeddedError
 from cairn.settings import PROCESSES, Settings
 from cairn.terminal import Failed, SettingsWrong, say, show, show_table
+from eventstore import keyring
 from eventstore.db import Unavailable, Unsafe
 from eventstore.settings import SettingsError
 from migrations import run as migrations
@@ -255,6 +271,56 @@ def parked_skip(model: str, key: str, reason: str, company: UUID) -> None:
     """Leave out the event that failed, with a reason, and go on with what waits behind it."""
     with servers.at_hand(settings.read().store) as store:
         show(asyncio.run(care.skipped(store, company, model, key, reason)))
+
+
+@cairn.group("keys")
+def keys_() -> None:
+    """The keys that what is known of people is encrypted under."""
+
+
+@keys_.command("new")
+@plainly
+def keys_new() -> None:
+    """Make a key-encryption key, as CAIRN_KEK and CAIRN_KEK_FILE take it. It is shown once."""
+    show(keyring.minted())
+
+
+@keys_.command("list")
+@plainly
+def keys_list() -> None:
+    """Under which key-encryption key each company's keys are, how many there are, and how many were erased."""
+    with servers.at_hand(settings.read().store) as store:
+        rows = asyncio.run(keys.listed(store))
+    show_table(("company", "key-encryption key", "number", "since", "subjects", "erased"), rows)
+
+
+@keys_.command("rewrap")
+@plainly
+def keys_rewrap() -> None:
+    """Wrap all keys anew, under the first key-encryption key given. Nothing stops; the log stays as it is.
+
+    Give every API process the new key, before the old one; then run this; then take the old one away. Backups made
+    before open nothing once the old key is destroyed.
+    """
+    all_settings = settings.read()
+    with servers.at_hand(all_settings.store) as store:
+        rows = asyncio.run(keys.rewrapped(store, servers.with_keys(all_settings)))
+    show_table(("company", "subjects"), rows)
+
+
+@keys_.command("erase")
+@click.option("--company", type=click.UUID, required=True, help="Whose member it was.")
+@click.option("--subject", type=click.UUID, required=True, help="The member, who must have been removed.")
+@click.option("--reason", type=click.Choice(keys.REASONS), required=True, help="Why; it is kept.")
+@click.option("--yes", is_flag=True, help="Don't ask.")
+@plainly
+def keys_erase(company: UUID, subject: UUID, reason: str, yes: bool) -> None:
+    """Destroy the key of a former member: name, address and origins of requests can never be read again."""
+    if not yes:
+        click.confirm(f"Erase what is known of {subject}? There is no way back.", abort=True)
+    with tokens.caller(settings.read(), company) as client:
+        keys.erase(client, subject, reason)
+    show("erased")
 
 
 @cairn.group()

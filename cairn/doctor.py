@@ -51,7 +51,7 @@ async def examine(store: StoreSettings, api: ApiSettings) -> list[Finding]:
             companies = [head.tenant for head in await log.heads(connection)]
             findings += [await _workers(connection, store, api)]
         findings += [await _log(database, companies), await _readable(database, companies)]
-        findings += [await _leaves(database, companies)]
+        findings += [await _leaves(database, companies), await _erased(database, companies)]
         findings += [await _delivery(database, companies), await _parked(database, companies)]
     return findings
 
@@ -174,6 +174,16 @@ async def _leaves(database: Database, companies: Sequence[UUID]) -> Finding:
     return _none(
         "leaf hashes", altered, "were altered", "Restore those events from a backup, and find who could write."
     )
+
+
+async def _erased(database: Database, companies: Sequence[UUID]) -> Finding:
+    """Who was forgotten has no key; a table put back from a backup would bring one."""
+
+    async def unerased(reader: Reader) -> list[str]:
+        return [row[0] for row in await reader.tuples(SQL["unerased"], {})]
+
+    subjects = [subject for tenant in companies for subject in await _bound(database, tenant, unerased)]
+    return _none("erasure", subjects, "were forgotten and have a key again", "Run `cairn keys rewrap`.")
 
 
 async def _delivery(database: Database, companies: Sequence[UUID]) -> Finding:

@@ -52,6 +52,11 @@ where e.tenant = cairn.bound_tenant()
     (extract(epoch from e.recorded_at) * 1000000)::bigint, e.actor, e.command_id, e.salt, e.payload, e.metadata)
 order by e.position
 
+-- name: unerased : members of the bound company who were forgotten, and have a key all the same
+select e.stream_id::text from cairn.events e
+join cairn.subject_keys s on s.tenant = e.tenant and s.subject = e.stream_id and s.erased_at is null
+where e.tenant = cairn.bound_tenant() and e.type = 'membership.forgotten'
+
 -- name: behind : models of the bound company that are not at its head, and by how much
 select b.model, h.position - c.position
 from cairn.builds b

@@ -9,8 +9,11 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from api.identity import mint_operator
+from api.settings import ApiSettings
 from cairn import embedded
 from cairn.embedded import Running
+from cairn.settings import Settings
+from eventstore import keyring
 from eventstore.settings import StoreSettings
 
 
@@ -43,12 +46,27 @@ def at_hand(settings: StoreSettings) -> Iterator[StoreSettings]:
 
 def operator_token(folder: Path) -> str:
     """The operator's token for the API of this data folder, made at first use; only this user may read it."""
-    path = folder / "operator-token"
+    return _made_once(folder / "operator-token", lambda: mint_operator()[0]).read_text(encoding="ascii")
+
+
+def with_keys(settings: Settings) -> ApiSettings:
+    """The API's settings with the key-encryption keys named: for a database of Cairn's own a file beside it, made at
+    first use, which only this user may read. Raises SettingsError when real servers were given and no key.
+    """
+    api, store = settings.api, settings.store
+    if api.kek is None and api.kek_file is None and store.database_url is None:
+        api = replace(api, kek_file=_made_once(store.data_folder.absolute() / "kek", keyring.minted))
+    keyring.keyring_of(api.kek, api.kek_file)
+    return api
+
+
+def _made_once(path: Path, make: Callable[[], str]) -> Path:
+    """A file with a secret."""
     if not path.exists():
-        descriptor, staged = tempfile.mkstemp(dir=folder)  # mode 0600
+        descriptor, staged = tempfile.mkstemp(dir=path.parent)  # mode 0600
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(mint_operator()[0])
+            file.write(make())
         with suppress(FileExistsError):  # somebody else was faster, and both use theirs
             os.link(staged, path)
         Path(staged).unlink()
-    return path.read_text(encoding="ascii")
+    return path

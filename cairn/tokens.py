@@ -66,7 +66,8 @@ def _all(client: Client, path: str) -> Iterator[dict[str, Any]]:
 
 def _added(client: Client, company: UUID, email: str, name: str, role: str) -> UUID:
     member = uuid5(company, f"{email.casefold()} {uuid4()}")
-    client.send(Command("membership", member, "add-member", {"name": name, "email": email, "role": role}))
+    body = {"name": name, "email": email, "role": role}
+    client.send(Command("membership", member, "add-member", body, uuid4()))  # an id made of them would tell who it is
     return member
 
 

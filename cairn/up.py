@@ -22,7 +22,7 @@ from typing import Any
 import httpx
 
 from api.identity import secret_hash_of
-from cairn import servers
+from cairn import keys, servers
 from cairn.embedded import EmbeddedError, Running
 from cairn.embedded import start as start_servers
 from cairn.settings import PROCESSES, Settings, known_to
@@ -106,13 +106,15 @@ class System:
         staged.replace(self.folder / "up.json")
 
     def _environment(self) -> dict[str, str]:
-        """Start the servers, migrate, and say to the processes what they need to know."""
+        """Start the servers, migrate, and say to the processes what they need to know. Raises SettingsError."""
         self._running.append(servers.own(self.settings.store, self.say))
         store = servers.named(self.settings.store, self._running[0])
         assert store.database_url is not None
         assert store.nats_url is not None
         self.say("bringing the database to the newest schema")
         migrations.upgrade(store.database_url, role_password=store.database_role_password)
+        keks = servers.with_keys(self.settings)
+        asyncio.run(keys.check(store, keks))
         self.operator_token = self._operator_token()
         port = self._port()
         self.url = f"http://{self.settings.api.api_host}:{port}"
@@ -123,6 +125,7 @@ class System:
             "CAIRN_OPERATOR_TOKEN_HASH": self.settings.api.operator_token_hash or secret_hash_of(self.operator_token),
             "CAIRN_DATA_FOLDER": str(self.folder),
             "CAIRN_API_PORT": str(port),
+            **({} if keks.kek_file is None else {"CAIRN_KEK_FILE": str(keks.kek_file)}),
             "PYTHONUNBUFFERED": "1",
         }
 

@@ -4,11 +4,36 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import UnionType
-from typing import Any, ClassVar, Final, Generic, Literal, NamedTuple, TypeVar, Union, cast, get_args, get_origin
+from typing import (
+    Any,
+    ClassVar,
+    Final,
+    Generic,
+    Literal,
+    NamedTuple,
+    TypeAlias,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+)
 from uuid import UUID
 
 import msgspec
 import pydantic
+
+ERASED: Final = "[erased]"
+"""What a sensitive field reads as once its subject's key is destroyed: then, now, and as of any moment."""
+
+STREAM: Final = "stream"
+"""As the subject of a sensitive field: the thing itself that the command or event is about, such as a member."""
+
+Sensitive: TypeAlias = Mapping[str, str]
+"""Field → whose it is: `STREAM`, or the field that holds the id of the person. Such a field is text, or null.
+
+It is stored encrypted under that person's own key, and reads as `ERASED` once the key is gone. Deciders see it clear.
+"""
 
 
 class Role(StrEnum):
@@ -32,12 +57,15 @@ class Command(pydantic.BaseModel):
 
     roles: ClassVar[frozenset[Role]] = frozenset({Role.OWNER, Role.ESTIMATOR})
     """Who may send it. The deployment's operator may send any command."""
+    sensitive: ClassVar[Sensitive] = {}
+    """Fields about a person. No trace that could be guessed from is kept of what such a command said."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Something that happened. Each subclass repeats `frozen=True` and gives a permanent `tag`."""
 
     schema_version: ClassVar[int] = 1
+    sensitive: ClassVar[Sensitive] = {}
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):

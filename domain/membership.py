@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, ClassVar, Final, TypeAlias, assert_never
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias, assert_never
 from uuid import UUID
 
 import msgspec
@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-from domain.decider import Command, Decider, Event, Rejected, Role, State, members
+from domain.decider import ERASED, STREAM, Command, Decider, Event, Rejected, Role, Sensitive, State, members
 from domain.maps import TrieMap, trie_map
 from domain.text import Email, Label, Name
 
@@ -19,10 +19,16 @@ REJECTIONS: Final[Mapping[str, str]] = {
     "membership.unknown": "Nobody was added under this id.",
     "membership.already-added": "A member with other particulars was added under this id.",
     "membership.removed": "The member was removed; somebody who comes back is added under a new id.",
+    "membership.present": "The member still belongs to the company; remove the member first.",
     "membership.token-unknown": "The member has no token of this id.",
     "membership.token-already-issued": "A token with other particulars was issued under this id.",
     "membership.token-revoked": "The token of this id was revoked; a new token has a new id.",
 }
+
+WHO_IT_IS: Final[Sensitive] = {"name": STREAM, "email": STREAM}
+
+ErasureReason: TypeAlias = Literal["requested", "consent-withdrawn", "no-longer-needed", "unlawful"]
+"""Why somebody is forgotten. A choice, not a text: nothing about the person may be said here."""
 
 _INSTANT: Final = re.compile(r"2[0-9]{3}-[0-9]{2}-[0-9]{2}[Tt]")
 
@@ -54,6 +60,8 @@ class OwnerCommand(Command):
 class AddMember(OwnerCommand):
     """Lets somebody in. That an address is used once per company is checked beside this decision."""
 
+    sensitive: ClassVar[Sensitive] = WHO_IT_IS
+
     name: Name = Field(description="The member's name, or the service's.", examples=["Ada Winters"])
     email: Email = Field(description="Address, unique within the company.", examples=["ada@northern.example"])
     role: Role = Field(description="What the member may do.", examples=["estimator"])
@@ -69,6 +77,15 @@ class RemoveMember(OwnerCommand):
     """Ends the membership; all its tokens end with it. That an owner remains is not checked here: one member's
     history does not tell who the others are.
     """
+
+
+class ForgetMember(OwnerCommand):
+    """Erases who a former member was: name, address, and where their requests came from, everywhere and for good.
+
+    The history stays, with ids in it and `[erased]` where the person was named.
+    """
+
+    reason: ErasureReason = Field(description="Why the member is forgotten.", examples=["requested"])
 
 
 class IssueToken(OwnerCommand):
@@ -98,6 +115,8 @@ class Token(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class MemberAdded(Event, frozen=True, kw_only=True, tag="membership.added"):
+    sensitive: ClassVar[Sensitive] = WHO_IT_IS
+
     name: str
     email: str
     role: Role
@@ -111,9 +130,17 @@ class RoleChanged(Event, frozen=True, kw_only=True, tag="membership.role-changed
 class MemberRemoved(Event, frozen=True, kw_only=True, tag="membership.removed"):
     """Ends all tokens of the member too; they have no events of their own for that."""
 
+    sensitive: ClassVar[Sensitive] = WHO_IT_IS
+
     name: str
     email: str
     role: Role
+
+
+class MemberForgotten(Event, frozen=True, kw_only=True, tag="membership.forgotten"):
+    """The member's key was destroyed with this event: whatever was written about the member reads as `[erased]`."""
+
+    reason: ErasureReason
 
 
 class TokenIssued(Event, frozen=True, kw_only=True, tag="membership.token-issued"):
@@ -128,8 +155,8 @@ class TokenRevoked(Event, frozen=True, kw_only=True, tag="membership.token-revok
     label: str
 
 
-MembershipCommand: TypeAlias = AddMember | ChangeRole | RemoveMember | IssueToken | RevokeToken
-MembershipEvent: TypeAlias = MemberAdded | RoleChanged | MemberRemoved | TokenIssued | TokenRevoked
+MembershipCommand: TypeAlias = AddMember | ChangeRole | RemoveMember | ForgetMember | IssueToken | RevokeToken
+MembershipEvent: TypeAlias = MemberAdded | RoleChanged | MemberRemoved | MemberForgotten | TokenIssued | TokenRevoked
 
 
 class Membership(State, frozen=True, kw_only=True):
@@ -139,6 +166,7 @@ class Membership(State, frozen=True, kw_only=True):
     email: str = ""
     role: Role = Role.VIEWER
     removed: bool = False
+    forgotten: bool = False
     tokens: TrieMap[UUID, Token] = trie_map()
 
 
@@ -154,6 +182,10 @@ def decide(command: MembershipCommand, member: Membership) -> list[MembershipEve
         case RemoveMember():
             gone = MemberRemoved(name=member.name, email=member.email, role=member.role)
             return [] if member.removed else [gone]
+        case ForgetMember(reason=reason):
+            if not member.removed:
+                raise Rejected("membership.present", "conflict")
+            return [] if member.forgotten else [MemberForgotten(reason=reason)]
         case IssueToken():
             _require_present(member)
             return _issue(command, member)
@@ -214,6 +246,8 @@ def evolve(member: Membership, event: MembershipEvent) -> Membership:
             return replace(member, role=event.now)
         case MemberRemoved():
             return replace(member, removed=True)
+        case MemberForgotten():
+            return replace(member, name=ERASED, email=ERASED, forgotten=True)
         case TokenIssued():
             return replace(member, tokens=member.tokens.insert(event.token_id, _token(event)))
         case TokenRevoked(token_id=token_id):

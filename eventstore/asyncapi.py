@@ -24,7 +24,8 @@ def asyncapi(*, version: str, server: str = "localhost:4222") -> dict[str, Any]:
             "description": "Every event of every company in position order, once, on the JetStream stream CAIRN_EVENTS "
             "(`cairn.*.event.>`), and every range a read model has taken in on CAIRN_VIEWS (`cairn.*.view.*`). "
             "Delivery is at least once: keep an inbox keyed by position. "
-            "A hole or a new epoch is filled from `GET /log?after=`.",
+            "A hole or a new epoch is filled from `GET /log?after=`. "
+            "Fields marked `x-sensitive` are sealed here: a copy in clear would outlive the erasure of what it says.",
             "license": {"name": "Apache-2.0"},
         },
         "servers": {"nats": {"host": server, "protocol": "nats"}},

@@ -6,7 +6,7 @@ from typing import Any, TypeVar, get_args
 
 import msgspec
 
-from domain.decider import Decider, Event, State
+from domain.decider import Decider, Event, Sensitive, State
 from domain.maps import decode_map, encode_map
 from domain.registry import EVENTS
 from domain.upcasts import upcast
@@ -19,6 +19,10 @@ _DECODERS: Mapping[str, tuple[int, Callable[[bytes], Event]]] = {
 }
 """By tag: today's schema version, and how its body is read. One decoder a type is faster than one for all."""
 _TAGS: Mapping[type[Event], str] = {event: tag for tag, event in EVENTS.items()}
+SENSITIVE: Mapping[str, Sensitive] = {tag: event.sensitive for tag, event in EVENTS.items() if event.sensitive}
+"""By tag: the fields that are stored sealed (eventstore/vault.py)."""
+SENSITIVE_CATEGORIES = frozenset(tag.partition(".")[0] for tag in SENSITIVE)
+"""Aggregates whose states hold what is about a person."""
 _FINGERPRINTS: dict[tuple[str, int, type[State]], bytes] = {}
 
 

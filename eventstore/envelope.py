@@ -12,7 +12,7 @@ from uuid import UUID
 
 import msgspec
 
-from domain.decider import Event
+from domain.decider import ERASED, Event
 from domain.registry import EVENTS
 from eventstore.log import Recorded, Stored
 
@@ -21,6 +21,11 @@ EVERY_EVENT: Final = "cairn.*.event.>"
 EVERY_VIEW: Final = "cairn.*.view.*"
 EVERY_LOG_HINT: Final = "cairn.hint.*.log"
 EVERY_VIEW_HINT: Final = "cairn.hint.*.view.*"
+SEALED: Final = (
+    "About a person: sealed (`sealed:1:` and base64) on NATS and for services, opened for those who may see it, and "
+    f"{ERASED!r} once the person is forgotten. `x-sensitive` says whose key it is sealed under: that of the stream, or "
+    "of the person whose id the named field holds."
+)
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -149,6 +154,8 @@ def schema_of(event: type[Event]) -> dict[str, Any]:
     """The JSON Schema of one event type's data, in the version this release writes."""
     (reference,), definitions = msgspec.json.schema_components([event], ref_template="#/$defs/{name}")
     tag = event.__struct_config__.tag
+    for field, whose in event.sensitive.items():
+        definitions[event.__name__]["properties"][field] |= {"x-sensitive": whose, "description": SEALED}
     return {
         "$schema": DIALECT,
         "$id": f"/schemas/{tag}/{event.schema_version}",

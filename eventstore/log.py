@@ -39,6 +39,7 @@ class Metadata(msgspec.Struct, frozen=True, omit_defaults=True):
     """How a command came in. Stored as JSON beside each of its events.
 
     `correlation_id` is the conversation it belongs to (absent: it began one), `causation_id` the event that caused it.
+    Where it came from, `ip` and `user_agent`, is stored as `origin`, sealed (eventstore/vault.py).
     """
 
     correlation_id: UUID | None = None
@@ -46,6 +47,7 @@ class Metadata(msgspec.Struct, frozen=True, omit_defaults=True):
     ip: str | None = None
     user_agent: str | None = None
     session: str | None = None
+    origin: str | None = None
 
 
 class Recorded(msgspec.Struct, Generic[E_co], frozen=True):

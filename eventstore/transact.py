@@ -10,6 +10,7 @@ from uuid import UUID
 
 import msgspec
 import psycopg
+from msgspec.structs import replace
 from uuid_utils.compat import uuid7
 
 from domain.decider import COMPANY, Command, Decider, Event, Recall, Recalled, Ref, Rejected, State, Written
@@ -19,6 +20,7 @@ from eventstore.appender import Appender, Inline
 from eventstore.db import Database, Reader, Unavailable
 from eventstore.log import SQL, Appended, Check, Conflict, DoneBefore, Metadata, Misused, NewEvent, Outcome, Unit
 from eventstore.settings import StoreSettings
+from eventstore.vault import Keyless, Keys, Vault, subject_of_actor, subjects_of
 
 
 class VersionConflict(Exception):
@@ -106,10 +108,13 @@ class Store:
         writer: Database,
         settings: StoreSettings,
         *,
+        vault: Vault | None = None,
         inline: Inline | None = None,
         committed: Callable[[UUID, int], None] | None = None,
     ) -> None:
+        """Without a vault nothing about a person can be written or decided on: `Keyless`."""
         self.writer = writer
+        self.vault = vault
         self.writer.on_connect = log.register
         self.settings = settings
         self._appender = Appender(writer, settings, inline, committed)
@@ -137,9 +142,15 @@ class Store:
         await self.writer.close()
 
     def append(
-        self, tenant: UUID, unit: Unit, streams: Sequence[_Stream], written: Sequence[Written]
+        self,
+        tenant: UUID,
+        unit: Unit,
+        streams: Sequence[_Stream],
+        written: Sequence[Written],
+        stored: Sequence[Written],
     ) -> "asyncio.Future[Outcome | Rejected]":
         """Queues a unit, and moves the states it was decided on ahead of the log: the next command decides on those.
+        `stored` are the events as the log gets them, and as everybody else sees them.
 
         When the unit fails, the states are dropped, and what was decided on them fails its version checks.
         """
@@ -147,7 +158,7 @@ class Store:
         future = self._appender.enqueue(
             tenant,
             unit,
-            [event for _, event in written],
+            [event for _, event in stored],
             lambda outcome: self._settle(tenant, streams, future, outcome),
         )
         for stream, (version, state) in zip(streams, ahead, strict=True):
@@ -211,7 +222,7 @@ class Store:
             recorded = [stored.decoded() for stored in page]
             if recorded[0].category != ref.category:
                 raise Rejected(f"{ref.category}.id-in-use", "conflict", id=str(ref.id), is_a=recorded[0].category)
-            self._move(stream, *stream.folded([each.event for each in recorded]))
+            self._move(stream, *stream.folded(await self._opened(reader, ref, [each.event for each in recorded])))
             if len(page) < log.PAGE_EVENTS:
                 break
 
@@ -224,8 +235,47 @@ class Store:
                 return None
             rows = await reader.tuples(SQL["find_command"], {"command_id": one.command_id})
             events = [stored.decoded() for stored in await log.of_command(reader, one.command_id, rows[0][0])]
-        written = tuple((Ref(each.category, each.stream_id), each.stream_version, each.event) for each in events)
-        return Recalled(one.command_id, written)
+            refs = [Ref(each.category, each.stream_id) for each in events]
+            clear = [(await self._opened(reader, ref, [each.event]))[0] for ref, each in zip(refs, events, strict=True)]
+        versions = [each.stream_version for each in events]
+        return Recalled(one.command_id, tuple(zip(refs, versions, clear, strict=True)))
+
+    async def _opened(self, reader: Reader, ref: Ref, events: Sequence[Event]) -> Sequence[Event]:
+        """The events as they were decided. What was erased stays so."""
+        if ref.category not in codec.SENSITIVE_CATEGORIES:
+            return events
+        subjects = {subject for event in events for subject in subjects_of(ref.id, event)}
+        keys = await self._vault().fetch(reader, subjects)
+        return [keys.opened_event(ref.id, event) if event.sensitive else event for event in events]
+
+    def _vault(self) -> Vault:
+        if self.vault is None:
+            raise Keyless("this store was given no keys")
+        return self.vault
+
+    async def guarded(self, own: Ref, command: Command, context: Context) -> tuple[Context, Keys | None]:
+        """What the log may know of a command's particulars, and the keys for what the command may write.
+
+        Where it came from is sealed for whoever sent it; a digest of what it says about somebody is keyed.
+        """
+        metadata = context.metadata
+        if metadata.ip or metadata.user_agent:
+            sealed = self._vault().sealed_origin(context.tenant, context.actor, metadata)
+            if sealed is None:
+                await self.keys(context.tenant, [subject_of_actor(context.tenant, context.actor)])
+                sealed = self._vault().sealed_origin(context.tenant, context.actor, metadata)
+                assert sealed is not None
+            context = replace(context, metadata=sealed)
+        if not command.sensitive:
+            return context, None
+        keys = await self.keys(context.tenant, [own.id, context.tenant])
+        told = keys.digest(own.id, "request", context.request_hash)[: len(context.request_hash)]
+        return replace(context, request_hash=told), keys
+
+    async def keys(self, tenant: UUID, subjects: Sequence[UUID]) -> Keys:
+        """Keys to seal with. Raises Unavailable, Keyless."""
+        vault = self._vault()
+        return vault.held(tenant, subjects) or await vault.make(self.writer, tenant, subjects)
 
     async def refreshed(self, tenant: UUID, streams: Sequence[_Stream]) -> bool:
         """Looks whether states that were used have been left behind by the log; those are dropped."""
@@ -253,6 +303,8 @@ class Store:
         telemetry.STREAMS_CACHED.set(len(self._streams))
 
     def _save_if_long(self, tenant: UUID, stream: _Stream) -> None:
+        if stream.ref.category in codec.SENSITIVE_CATEGORIES:  # it would be kept in clear
+            return
         if stream.version - stream.saved_version >= self.settings.snapshot_every_events and stream.ahead is None:
             stream.saved_version = stream.version
             saving = asyncio.create_task(self._save(tenant, stream.ref, stream.version, stream.state))
@@ -310,10 +362,13 @@ async def _until_decided(
     store: Store, own: Ref, command: Command, context: Context, expected_version: int | None
 ) -> Receipt:
     last: Conflict | None = None
+    context, keys = await store.guarded(own, command, context)
     for _ in range(store.settings.decide_attempts_max):
-        answer = await _attempt(store, own, command, context, expected_version)
+        answer = await _attempt(store, own, command, context, expected_version, keys=keys)
         if isinstance(answer, Receipt):
             return answer
+        if isinstance(answer, Keys):
+            keys = answer
         if isinstance(answer, Conflict):
             last = answer
         telemetry.DECISIONS_REPEATED.inc()
@@ -326,8 +381,12 @@ async def _attempt(
     command: Command,
     context: Context,
     expected_version: int | None,
-) -> Receipt | Conflict | None:
-    """One decision and its append. None: it was decided on something that has moved, and must be decided again."""
+    *,
+    keys: Keys | None,
+) -> Receipt | Conflict | Keys | None:
+    """One decision and its append. None: it was decided on something that has moved, and must be decided again; keys:
+    they had to be fetched, and meanwhile it may have moved.
+    """
     decider = BY_CATEGORY[own.category]
     spanning = decider.spanning.get(type(command))
     refs = [own] if spanning is None else [own, *spanning.reads(own.id, command)]
@@ -356,14 +415,22 @@ async def _attempt(
         if await _ahead_or_stale(store, context.tenant, streams):
             return None
         raise
-    unit = _unit(context, streams, versions, written)
-    outcome = await store.append(context.tenant, unit, streams, written)
+    subjects = [subject for ref, event in written if event.sensitive for subject in subjects_of(ref.id, event)]
+    if subjects and (keys is None or keys.lacking(subjects)):
+        return await store.keys(context.tenant, subjects)
+    stored = written if keys is None else _sealed(keys, written)
+    unit = _unit(context, streams, versions, stored)
+    outcome = await store.append(context.tenant, unit, streams, written, stored)
     return await _answer(store, own, context, unit, outcome)
 
 
 def _of_company(ref: Ref, tenant: UUID) -> Ref:
     """The stream that is meant: the placeholder for the asking company's own is replaced by it."""
     return Ref(COMPANY.category, tenant) if ref == COMPANY else ref
+
+
+def _sealed(keys: Keys, written: Sequence[Written]) -> list[Written]:
+    return [(ref, keys.sealed_event(ref.id, event) if event.sensitive else event) for ref, event in written]
 
 
 async def _ahead_or_stale(store: Store, tenant: UUID, streams: Sequence[_Stream]) -> bool:

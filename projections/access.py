@@ -7,16 +7,18 @@ import msgspec
 from msgspec.structs import replace
 
 from domain import company, estimate, project
-from domain.decider import Event, Rejected, Role
-from domain.membership import MemberAdded, MemberRemoved, RoleChanged, TokenIssued, TokenRevoked
+from domain.decider import Event, Rejected, Role, tag_of
+from domain.membership import MemberAdded, MemberForgotten, MemberRemoved, RoleChanged, TokenIssued, TokenRevoked
 from eventstore.db import Reader
 from eventstore.log import POSITION_MAX
 from eventstore.sql import beside
+from eventstore.vault import Keys, Vault
+from projections import persons
 from projections.projection import Key, Projection, Seen, Table, change, identity, of_stream
 
 
 class Member(msgspec.Struct, frozen=True):
-    """A member, person or service."""
+    """A member, person or service. In the table name and address are sealed; in an answer they are clear, or erased."""
 
     member_id: UUID
     name: str
@@ -24,13 +26,7 @@ class Member(msgspec.Struct, frozen=True):
     role: str
     added_at: datetime
     removed_at: datetime | None
-
-
-class EmailRow(msgspec.Struct, frozen=True):
-    """An address in use. `normalised` is what two addresses are compared by."""
-
-    normalised: str
-    member_id: UUID
+    forgotten_at: datetime | None
 
 
 class RoleRow(msgspec.Struct, frozen=True):
@@ -65,13 +61,11 @@ class Access(msgspec.Struct, frozen=True):
     token_id: UUID
     member_id: UUID
     role: str
-    name: str
     expires_at: datetime
     revoked: bool
 
 
 members_table = Table("access_members", Member, key=("member_id",))
-emails_table = Table("access_emails", EmailRow, key=("normalised",))
 roles_table = Table("access_roles", RoleRow, key=("role",))
 secrets_table = Table("access_secrets", SecretRow, key=("secret_hash",))
 tokens_table = Table("access_tokens", Token, key=("member_id", "token_id"))
@@ -79,7 +73,7 @@ tokens_table = Table("access_tokens", Token, key=("member_id", "token_id"))
 
 def member_added(row: Member | None, seen: Seen, key: Key) -> Member:
     event: MemberAdded = seen.event
-    return Member(key[0], event.name, event.email, str(event.role), seen.recorded_at, None)
+    return Member(key[0], event.name, event.email, str(event.role), seen.recorded_at, None, None)
 
 
 def role_changed(row: Member | None, seen: Seen, key: Key) -> Member | None:
@@ -90,19 +84,8 @@ def member_removed(row: Member | None, seen: Seen, key: Key) -> Member | None:
     return None if row is None else replace(row, removed_at=seen.recorded_at)
 
 
-def of_email(seen: Seen) -> list[Key]:
-    return [(seen.event.email.casefold(),)]
-
-
-def email_taken(row: EmailRow | None, seen: Seen, key: Key) -> EmailRow:
-    member_id = identity(seen.raw_stream_id)
-    if row is not None and row.member_id != member_id:
-        raise Rejected("membership.email-taken", "conflict", email=seen.event.email)
-    return EmailRow(key[0], member_id)
-
-
-def email_freed(row: EmailRow | None, seen: Seen, key: Key) -> None:
-    return None
+def member_forgotten(row: Member | None, seen: Seen, key: Key) -> Member | None:
+    return None if row is None else replace(row, forgotten_at=seen.recorded_at)
 
 
 def of_role(seen: Seen) -> list[Key]:
@@ -151,20 +134,21 @@ def token_revoked(row: Token | None, seen: Seen, key: Key) -> Token | None:
     return None if row is None else replace(row, revoked=True)
 
 
+_ADDED = tag_of(MemberAdded)
+
 REJECTIONS = {
-    "membership.email-taken": "Another member of the company has this address.",
+    **persons.REJECTIONS,
     "membership.last-owner": "A company keeps at least one owner; make somebody else one first.",
     "membership.secret-in-use": "This secret is another token's; make a new one.",
 }
 
 projection = Projection(
     name="access",
-    version=1,
+    version=2,
     sql=beside(__file__),
-    tables=(members_table, emails_table, roles_table, secrets_table, tokens_table),
+    tables=(members_table, roles_table, secrets_table, tokens_table),
     on={
         MemberAdded: (
-            change(emails_table, of_email, email_taken),
             change(members_table, of_stream, member_added),
             change(roles_table, of_role, role_gained),
         ),
@@ -175,9 +159,9 @@ projection = Projection(
         ),
         MemberRemoved: (
             change(roles_table, of_role, role_lost),
-            change(emails_table, of_email, email_freed),
             change(members_table, of_stream, member_removed),
         ),
+        MemberForgotten: (change(members_table, of_stream, member_forgotten),),
         TokenIssued: (
             change(secrets_table, of_secret, secret_issued),
             change(tokens_table, of_token, token_issued),
@@ -195,11 +179,18 @@ async def token(reader: Reader, secret_hash: str, *, at: int = POSITION_MAX) -> 
 
 
 async def members(
-    reader: Reader, *, at: int, limit: int = 100, after: UUID | None = None, include_removed: bool = False
+    reader: Reader, vault: Vault, *, at: int, limit: int = 100, after: UUID | None = None, include_removed: bool = False
 ) -> list[Member]:
     """A page of members in order of id, those after `after`."""
     values = {"at": at, "limit": limit, "after": after or UUID(int=0), "include_removed": include_removed}
-    return await reader.rows(projection.sql["members"], values, Member)
+    rows = await reader.rows(projection.sql["members"], values, Member)
+    keys = await vault.fetch(reader, [row.member_id for row in rows])
+    return [_shown(row, keys) for row in rows]
+
+
+def _shown(row: Member, keys: Keys) -> Member:
+    clear = keys.shown_fields(_ADDED, row.member_id, {"name": row.name, "email": row.email})
+    return replace(row, **clear)
 
 
 async def tokens(

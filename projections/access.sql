@@ -7,17 +7,10 @@ create table if not exists access_members (
   role text not null,
   added_at timestamptz not null,
   removed_at timestamptz,
+  forgotten_at timestamptz,
   valid_from bigint not null,
   valid_to bigint not null,
   primary key (tenant, member_id, valid_to)
-) partition by range (valid_to);
-create table if not exists access_emails (
-  tenant uuid not null,
-  normalised text not null,
-  member_id uuid not null,
-  valid_from bigint not null,
-  valid_to bigint not null,
-  primary key (tenant, normalised, valid_to)
 ) partition by range (valid_to);
 create table if not exists access_roles (
   tenant uuid not null,
@@ -50,7 +43,7 @@ create table if not exists access_tokens (
 ) partition by range (valid_to)
 
 -- name: token
-select t.token_id, t.member_id, m.role, m.name, t.expires_at, t.revoked or m.removed_at is not null as revoked
+select t.token_id, t.member_id, m.role, t.expires_at, t.revoked or m.removed_at is not null as revoked
 from access_secrets s
 join access_tokens t on t.member_id = s.member_id and t.token_id = s.token_id
   and t.valid_from <= %(at)s and t.valid_to > %(at)s
@@ -58,7 +51,7 @@ join access_members m on m.member_id = s.member_id and m.valid_from <= %(at)s an
 where s.secret_hash = %(secret_hash)s and s.valid_from <= %(at)s and s.valid_to > %(at)s
 
 -- name: members
-select member_id, name, email, role, added_at, removed_at from access_members
+select member_id, name, email, role, added_at, removed_at, forgotten_at from access_members
 where valid_from <= %(at)s and valid_to > %(at)s and member_id > %(after)s
   and (%(include_removed)s or removed_at is null)
 order by member_id

@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 
 from domain.company import CompanyRegistered, CompanyRenamed
-from domain.decider import Event
+from domain.decider import Event, tag_of
 from domain.estimate_events import (
     Classified,
     EstimateStarted,
@@ -29,11 +29,12 @@ from domain.registry import EVENTS
 from eventstore.db import Reader
 from eventstore.log import POSITION_MAX, Metadata
 from eventstore.sql import beside
+from eventstore.vault import Keys, Origin, Vault, subject_of_actor, subjects_in
 from projections.projection import Change, Key, Projection, Seen, Table, change, identity, of_stream
 
 
 class ActivityRow(msgspec.Struct, frozen=True):
-    """An entry as it is stored: without names, which change."""
+    """An entry as it is stored: without names, which change. What is about a person is sealed, `origin` as a whole."""
 
     position: int
     seq: int
@@ -44,12 +45,11 @@ class ActivityRow(msgspec.Struct, frozen=True):
     entity_id: UUID
     was: Any
     now: Any
-    ip: str | None
-    user_agent: str | None
+    origin: str | None
 
 
 class NameRow(msgspec.Struct, frozen=True):
-    """What a company, member, project or estimate is called."""
+    """What a company, member, project or estimate is called. A member's name is sealed."""
 
     entity_id: UUID
     name: str
@@ -72,6 +72,24 @@ class Activity(msgspec.Struct, frozen=True):
     ip: str | None
     user_agent: str | None
 
+
+class _Entry(msgspec.Struct, frozen=True):
+    position: int
+    seq: int
+    recorded_at: datetime
+    actor: UUID
+    actor_name: str | None
+    type: str
+    category: str
+    entity_id: UUID
+    entity_name: str | None
+    was: Any
+    now: Any
+    origin: str | None
+
+
+_ADDED = tag_of(MemberAdded)
+_PERSON = "membership"
 
 entries_table = Table("activity_log_entries", ActivityRow, key=("position", "seq"), append_only=True)
 names_table = Table("activity_log_names", NameRow, key=("entity_id",))
@@ -122,9 +140,15 @@ def noted(row: ActivityRow | None, seen: Seen, key: Key) -> ActivityRow:
         identity(seen.raw_stream_id),
         was,
         now,
-        metadata.ip,
-        metadata.user_agent,
+        _origin(metadata),
     )
+
+
+def _origin(metadata: Metadata) -> str | None:
+    """As it is in the log: sealed, but for events older than that."""
+    if metadata.ip is None and metadata.user_agent is None:
+        return metadata.origin
+    return msgspec.json.encode(Origin(metadata.ip, metadata.user_agent)).decode()
 
 
 def at_position(seen: Seen) -> list[Key]:
@@ -171,6 +195,7 @@ projection = Projection(
 
 async def entries(
     reader: Reader,
+    vault: Vault,
     *,
     at: int,
     limit: int,
@@ -190,4 +215,40 @@ async def entries(
         "category": category,
         "entity_id": entity_id,
     }
-    return await reader.rows(projection.sql["entries"], values, Activity)
+    rows = await reader.rows(projection.sql["entries"], values, _Entry)
+    keys = await vault.fetch(reader, {subject for row in rows for subject in _subjects(reader.tenant, row)})
+    return [_shown(row, keys) for row in rows]
+
+
+def _subjects(tenant: UUID, row: _Entry) -> list[UUID]:
+    """Whose keys an entry may need."""
+    told = [part for part in (row.was, row.now) if isinstance(part, dict)]
+    found = [subject for part in told for subject in subjects_in(row.type, row.entity_id, part)]
+    return [subject_of_actor(tenant, row.actor), *([row.entity_id] if row.category == _PERSON else ()), *found]
+
+
+def _shown(row: _Entry, keys: Keys) -> Activity:
+    origin = keys.shown_origin(subject_of_actor(keys.tenant, row.actor), row.origin)
+    return Activity(
+        row.position,
+        row.seq,
+        row.recorded_at,
+        row.actor,
+        _shown_name(row.actor, row.actor_name, keys),
+        row.type,
+        row.category,
+        row.entity_id,
+        _shown_name(row.entity_id, row.entity_name, keys) if row.category == _PERSON else row.entity_name,
+        _shown_part(row, row.was, keys),
+        _shown_part(row, row.now, keys),
+        origin.ip,
+        origin.user_agent,
+    )
+
+
+def _shown_name(member_id: UUID, name: str | None, keys: Keys) -> str | None:
+    return None if name is None else keys.shown(member_id, _ADDED, "name", name)
+
+
+def _shown_part(row: _Entry, part: Any, keys: Keys) -> Any:
+    return keys.shown_fields(row.type, row.entity_id, part) if isinstance(part, dict) else part

@@ -10,8 +10,7 @@ create table if not exists activity_log_entries (
   entity_id uuid not null,
   was jsonb,
   now jsonb,
-  ip text,
-  user_agent text,
+  origin text,
   valid_from bigint not null,
   valid_to bigint not null,
   primary key (tenant, position, seq)
@@ -29,7 +28,7 @@ create table if not exists activity_log_names (
 
 -- name: entries : newest first, with names as they were at the position asked about
 select a.position, a.seq, a.recorded_at, a.actor, n.name as actor_name, a.type, a.category, a.entity_id,
-  e.name as entity_name, a.was, a.now, a.ip, a.user_agent
+  e.name as entity_name, a.was, a.now, a.origin
 from activity_log_entries a
 left join activity_log_names n on n.entity_id = a.actor and n.valid_from <= %(at)s and n.valid_to > %(at)s
 left join activity_log_names e on e.entity_id = a.entity_id and e.valid_from <= %(at)s and e.valid_to > %(at)s

@@ -38,6 +38,7 @@ OWNERS = {
     "click": ("cairn",),
     "rich": ("cairn",),
     "httpx": ("cairn",),
+    "cryptography": ("eventstore/keyring.py", "eventstore/vault.py"),
 }
 NOT_IN_DOMAIN = {"asyncio", "logging", "os", "time", "random", "secrets", "socket", "threading", "subprocess"}
 VAGUE = {"manager", "helper", "helpers", "util", "utils", "handler", "processor", "misc", "common"}

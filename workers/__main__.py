@@ -30,8 +30,8 @@ NAMES: Final = ("projector", "relay")
 EXIT_UNSAFE: Final = 77  # as sysexits: permission
 EXIT_SETTINGS: Final = 78  # as sysexits: configuration
 EXIT_USAGE: Final = 64
-OF_THE_API: Final = ("CAIRN_API_", "CAIRN_OPERATOR_")
-"""Settings of another package, which a shared environment may hold."""
+OF_THE_API: Final = ("CAIRN_API_", "CAIRN_OPERATOR_", "CAIRN_KEK")
+"""Settings of another package, which a shared environment may hold. Workers hold no keys: they see sealed text."""
 
 RELAY_CONNECTIONS: Final = 4
 

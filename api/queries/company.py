@@ -23,6 +23,9 @@ from projections.activity_log import Activity
 _TOKENS: Final = {"model": "access", "roles": frozenset({Role.OWNER, Role.AUDITOR})}
 
 
+_ACTIVITY: Final = {"model": "activity_log", "roles": READERS_OF_THE_LOG, "persons": True}
+
+
 class CompanyAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """A company with its subscription and the settings money is computed with."""
 
@@ -71,14 +74,14 @@ async def _folded(reader: Reader, position: int) -> CompanyAnswer | None:
     )
 
 
-@get("/members", operation_id="Members", tags=["company"], opt={"model": "access"})
+@get("/members", operation_id="Members", tags=["company"], opt={"model": "access", "persons": True})
 async def members(paged: NamedDependency[PagedView]) -> Response[Page[Member]]:
     """Who belongs to the company, and in which role."""
-    rows = await access.members(paged.reader, at=paged.at, limit=paged.limit + 1, after=paged.after(UUID))
+    rows = await access.members(paged.reader, paged.vault, at=paged.at, limit=paged.limit + 1, after=paged.after(UUID))
     return paged.page(rows, lambda row: row.member_id)
 
 
-@get("/activity", operation_id="Activity", tags=["company"], opt={"model": "activity_log", "roles": READERS_OF_THE_LOG})
+@get("/activity", operation_id="Activity", tags=["company"], opt=_ACTIVITY)
 async def activity(
     paged: NamedDependency[PagedView],
     actor: FromQuery[UUID | None] = None,
@@ -88,6 +91,7 @@ async def activity(
     """Who did what, from where, the latest first. For owners, auditors and services."""
     rows = await activity_log.entries(
         paged.reader,
+        paged.vault,
         at=paged.at,
         limit=paged.limit + 1,
         after=paged.after(tuple[int, int]),

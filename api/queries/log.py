@@ -1,6 +1,7 @@
 """The log itself: events as they were written, one event with what proves it, and receipts of commands."""
 
 import base64
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final
 from uuid import UUID
@@ -20,6 +21,7 @@ from eventstore.transact import Receipt, receipt_at
 EVENTS_MAX: Final = 1_000
 """Events of one answer."""
 
+_OPT: Final = {"roles": READERS_OF_THE_LOG, "persons": True}
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 Positions = Annotated[int, QueryParameter(ge=0, le=log.POSITION_MAX, description="Events after this position.")]
@@ -50,22 +52,24 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     leaf: str
 
 
-@get("/log", operation_id="Log", tags=["log"], opt={"roles": READERS_OF_THE_LOG})
+@get("/log", operation_id="Log", tags=["log"], opt=_OPT)
 async def events(
     view: NamedDependency[View], after: Positions = 0, limit: Events = 200, types: Types = None
 ) -> Response[LogPage]:
-    """The company's events in order. For owners, auditors and services."""
+    """The company's events in order. For owners, auditors and services; for services with sensitive fields sealed."""
     wanted = known_types(types)
-    page = await log.read_log(view.reader, after=after, to=view.position, limit=limit, types=wanted)
+    page = await _shown(view, await log.read_log(view.reader, after=after, to=view.position, limit=limit, types=wanted))
     epochs = await log.epochs(view.reader)
     found_events = [msgspec.Raw(envelope.envelope_of(each, envelope.epoch_of(epochs, each.position))) for each in page]
     following = page[-1].position if len(page) == limit else max(view.position, after)
     return view.answer(LogPage(found_events, following, view.position))
 
 
-@get("/log/{position:int}", operation_id="EventAtPosition", tags=["log"], opt={"roles": READERS_OF_THE_LOG})
+@get("/log/{position:int}", operation_id="EventAtPosition", tags=["log"], opt=_OPT)
 async def event_at_position(view: NamedDependency[View], position: FromPath[int]) -> Response[Proof]:
-    """One event, with the salts and exact bytes from which anybody can compute its leaf hash again."""
+    """One event, with the salts and exact bytes from which anybody can compute its leaf hash again. In those bytes
+    sensitive fields are sealed, whoever asks: they are what was hashed, and stay so when a field is erased.
+    """
     if not 0 < position <= view.position:
         raise Problem("position.ahead" if position > 0 else "thing.unknown", asked=position, head=view.position)
     stored = (await log.read_log(view.reader, after=position - 1, to=position, limit=1))[0]
@@ -73,9 +77,10 @@ async def event_at_position(view: NamedDependency[View], position: FromPath[int]
     _, leaf, metadata, payload = stored.row[-4:]
     recorded_at: datetime = stored.row[1]
     epochs = await log.epochs(view.reader)
+    (shown,) = await _shown(view, [stored])
     return view.answer(
         Proof(
-            event=msgspec.Raw(envelope.envelope_of(stored, envelope.epoch_of(epochs, position))),
+            event=msgspec.Raw(envelope.envelope_of(shown, envelope.epoch_of(epochs, position))),
             layout=1,
             payload_base64=base64.b64encode(payload).decode(),
             salt=salt.hex(),
@@ -84,6 +89,11 @@ async def event_at_position(view: NamedDependency[View], position: FromPath[int]
             leaf=leaf.hex(),
         )
     )
+
+
+async def _shown(view: View, page: Sequence[log.Stored]) -> Sequence[log.Stored]:
+    """Events as this caller may see them."""
+    return await view.vault.shown_rows(view.reader, page) if view.may_open else page
 
 
 @get("/receipts/{command_id:uuid}", operation_id="ReceiptOfCommand", tags=["log"])

@@ -26,10 +26,12 @@ from eventstore.settings import StoreSettings
 from eventstore.wire import Broker, Hints
 from projections.follower import Follower
 from projections.settings import EngineSettings
+from tests import keys
 
 OPERATOR_SECRET = "operator-secret-of-the-tests"
 SETTINGS = ApiSettings(
     api_port=0,
+    kek=keys.KEK,
     operator_token_hash=hashlib.sha256(OPERATOR_SECRET.encode()).hexdigest(),
     api_stream_heartbeat_seconds=0.2,
     api_standstill_seconds_max=5,

@@ -32,6 +32,7 @@ def test_every_command_is_done_over_its_route(company: Company) -> None:
         (owner, "membership", member, "issue-token", issued),
         (owner, "membership", member, "revoke-token", {"token_id": token}),
         (owner, "membership", member, "remove-member", {}),
+        (owner, "membership", member, "forget-member", {"reason": "requested"}),
         (estimator, "project", project, "create-project", {"name": "TH 108"}),
         (estimator, "project", project, "rename-project", {"name": "TH 109"}),
         (estimator, "project", project, "change-status", {"status": "on-hold"}),

@@ -21,6 +21,7 @@ from api.health import newest_migration
 from api.identity import is_loopback
 from eventstore import liveness
 from eventstore.db import Database, role_url
+from tests import keys
 from tests.api.callers import OPERATOR_SECRET, SETTINGS, World, problem, register, serving
 
 
@@ -157,6 +158,7 @@ def process(database_url: str, nats_url: str) -> Iterator[tuple[subprocess.Popen
     """`python -m api`, and its URL once it listens."""
     environ = os.environ | {
         "CAIRN_DATABASE_URL": database_url,
+        "CAIRN_KEK": keys.KEK,
         "CAIRN_NATS_URL": nats_url,
         "CAIRN_API_PORT": "0",
         "CAIRN_OPERATOR_TOKEN_HASH": SETTINGS.operator_token_hash or "",

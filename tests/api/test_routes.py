@@ -6,13 +6,14 @@ from typing import Any
 from api.app import SIDES, Api, create_app
 from api.settings import ApiSettings
 from eventstore.settings import StoreSettings
+from tests import keys
 
 LISTING = Path(__file__).with_name("routes.txt")
 
 
 def made(sides: frozenset[str] = SIDES) -> Api:
     """An application that is not started."""
-    return create_app(StoreSettings(database_url="postgresql:///none"), ApiSettings(), sides)
+    return create_app(StoreSettings(database_url="postgresql:///none"), ApiSettings(kek=keys.KEK), sides)
 
 
 def listed(api: Api) -> list[str]:

@@ -17,6 +17,7 @@ from eventstore.transact import Context, Store, transact
 from projections.engine import Engine
 from projections.inline import InlineModels
 from projections.registry import INLINE, PROJECTIONS
+from tests import keys
 
 COMPANY = UUID("7d0f3a52-9a3e-4f0b-8b0e-0d6c5b1f2a11")
 PROJECT = UUID("7d0f3a52-9a3e-4f0b-8b0e-0d6c5b1f2a12")
@@ -35,7 +36,8 @@ async def settings(database_url: str) -> StoreSettings:
     )
     await care.prepare(found)
     conninfo = role_url(database_url, "cairn_writer", found.database_role_password)
-    store = Store(Database(conninfo, name="writer"), found, inline=InlineModels(INLINE))
+    vault = keys.vault()
+    store = Store(Database(conninfo, name="writer"), found, vault=vault, inline=InlineModels(INLINE, vault))
     await store.open()
     await _send(store, COMPANY, RegisterCompany(name="Northern Paving", tier="standard", currency="USD"))
     await _send(store, PROJECT, CreateProject(name="TH 108"))

@@ -1,5 +1,6 @@
 """Who belongs to a company, and the tokens that act for them."""
 
+import typing
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -7,12 +8,14 @@ from uuid import UUID
 import pydantic
 import pytest
 
-from domain.decider import Role
+from domain.decider import ERASED, STREAM, Command, Event, Role
 from domain.membership import (
     AddMember,
     ChangeRole,
+    ForgetMember,
     IssueToken,
     MemberAdded,
+    MemberForgotten,
     MemberRemoved,
     RemoveMember,
     RevokeToken,
@@ -21,6 +24,7 @@ from domain.membership import (
     TokenRevoked,
     membership,
 )
+from domain.registry import COMMANDS, EVENTS
 from tests.specs import given
 
 TOKEN = UUID(int=7)
@@ -100,3 +104,35 @@ def test_a_secret_is_known_by_its_hash_only(secret_hash: str) -> None:
 
 def test_owners_only() -> None:
     assert {command.roles for command in membership.commands} == {frozenset({Role.OWNER})}
+
+
+def test_forgetting() -> None:
+    forget = ForgetMember(reason="requested")
+    forgotten = MemberForgotten(reason="requested")
+    given(membership).when(forget).then_rejected("membership.unknown", "missing")
+    given(membership, ADDED).when(forget).then_rejected("membership.present", "conflict")
+    given(membership, ADDED, REMOVED).when(forget).then(forgotten)
+    given(membership, ADDED, REMOVED, forgotten).when(forget).then_nothing()
+    given(membership, ADDED, REMOVED, forgotten).when(ADD).then_rejected("membership.removed", "conflict")
+
+
+def test_who_was_forgotten_is_nobody() -> None:
+    state = membership.initial
+    for event in (ADDED, ISSUED, REMOVED, MemberForgotten(reason="unlawful")):
+        state = membership.evolve(state, event)
+    assert (state.name, state.email) == (ERASED, ERASED)
+    assert "Ada" not in repr(state)
+
+
+@pytest.mark.parametrize("declared", [*EVENTS.values(), *(kind for _, kind in COMMANDS.values())])
+def test_what_is_sensitive_is_text_and_names_a_subject(declared: type[Event] | type[Command]) -> None:
+    fields = typing.get_type_hints(declared)
+    for field, whose in declared.sensitive.items():
+        assert fields[field] in {str, str | None}
+        assert whose == STREAM or fields[whose] is UUID
+
+
+def test_a_command_hides_what_its_event_hides() -> None:
+    hidden = {field for event in membership.events for field in event.sensitive}
+    for command in membership.commands:
+        assert set(command.sensitive) == hidden & set(command.model_fields)

@@ -13,6 +13,7 @@ from domain.registry import BY_CATEGORY
 from eventstore.db import Database
 from eventstore.settings import StoreSettings
 from eventstore.transact import Context, Receipt, Store, transact
+from tests import keys
 from tests.eventstore.units import as_role
 
 OpenStore = Callable[..., Any]
@@ -23,7 +24,9 @@ async def open_store(database_url: str, **options: Any) -> AsyncIterator[Store]:
     """A store as one process of the product has it, signed in as the writer."""
     settings = StoreSettings(**options.pop("settings", {}))
     store = Store(
-        Database(as_role(database_url, "cairn_writer"), name="writer", connections_max=4), settings, **options
+        Database(as_role(database_url, "cairn_writer"), name="writer", connections_max=4),
+        settings,
+        **{"vault": keys.vault(), **options},
     )
     await store.open()
     try:

@@ -14,12 +14,14 @@ from domain.registry import BY_CATEGORY
 from eventstore.db import Database, Reader, role_url
 from eventstore.settings import StoreSettings
 from eventstore.transact import Context, Receipt, Store, transact
+from eventstore.vault import Vault
 from projections import builds, positions
 from projections.engine import Engine
 from projections.inline import InlineModels
 from projections.projection import Projection
 from projections.registry import INLINE, PROJECTIONS
 from projections.settings import EngineSettings
+from tests import keys
 
 SOMEBODY = UUID(int=7)
 
@@ -27,11 +29,12 @@ SOMEBODY = UUID(int=7)
 class World:
     """One database: what writes to it, what projects, what reads."""
 
-    def __init__(self, writer: Database, projector: Database, reader: Database, store: Store) -> None:
+    def __init__(self, writer: Database, projector: Database, reader: Database, store: Store, vault: Vault) -> None:
         self.writer = writer
         self.projector = projector
         self.reader = reader
         self.store = store
+        self.vault = vault
 
     async def engine(self, projections: Sequence[Projection] = PROJECTIONS, **settings: Any) -> Engine:
         """An engine as a projector process has one."""
@@ -99,9 +102,10 @@ async def world(database_url: str) -> AsyncIterator[World]:
         await builds.prepare(projector, PROJECTIONS)
         conninfo = role_url(database_url, "cairn_writer", urlsplit(database_url).password)
         writer = Database(conninfo, name="writer", connections_max=4)
-        store = Store(writer, StoreSettings(), inline=InlineModels(INLINE))
+        vault = keys.vault()
+        store = Store(writer, StoreSettings(), vault=vault, inline=InlineModels(INLINE, vault))
         await store.open()
-        yield World(writer, projector, reader, store)
+        yield World(writer, projector, reader, store, vault)
         await store.close()
 
 

@@ -220,16 +220,19 @@ async def test_the_activity_of_a_company(world: World, company: Company) -> None
     await company.send("project", project_id, command("project", "rename-project", name="TH 9"), actor=ada)
     await (await world.engine()).advance(company.tenant)
     async with company.reading() as reader:
-        renamed, created, added = await activity_log.entries(reader, at=NOW, limit=10)
+        renamed, created, added = await activity_log.entries(reader, world.vault, at=NOW, limit=10)
         assert (renamed.type, renamed.actor_name, renamed.entity_name) == ("project.renamed", "ada", "TH 9")
         assert (renamed.was, renamed.now, renamed.category) == ("TH 108", "TH 9", "project")
         assert (created.now["name"], added.entity_name) == ("TH 108", "ada")
-        [then] = await activity_log.entries(reader, at=2, limit=1)
+        [then] = await activity_log.entries(reader, world.vault, at=2, limit=1)
         assert then.entity_name == "TH 108"
-        assert await activity_log.entries(reader, at=NOW, limit=10, actor=ada) == [renamed]
-        assert await activity_log.entries(reader, at=NOW, limit=10, entity_id=ada) == [added]
-        assert await activity_log.entries(reader, at=NOW, limit=10, category="project") == [renamed, created]
-        assert await activity_log.entries(reader, at=NOW, limit=10, after=(created.position, 0)) == [added]
+        assert await activity_log.entries(reader, world.vault, at=NOW, limit=10, actor=ada) == [renamed]
+        assert await activity_log.entries(reader, world.vault, at=NOW, limit=10, entity_id=ada) == [added]
+        assert await activity_log.entries(reader, world.vault, at=NOW, limit=10, category="project") == [
+            renamed,
+            created,
+        ]
+        assert await activity_log.entries(reader, world.vault, at=NOW, limit=10, after=(created.position, 0)) == [added]
 
 
 async def test_a_name_belongs_to_one_live_project(company: Company) -> None:
@@ -277,12 +280,12 @@ async def test_tokens_end_with_their_member(company: Company) -> None:
     expires_at = datetime(2027, 12, 31, 23, 59, 59, tzinfo=UTC)
     async with company.reading() as reader:
         good = await access.token(reader, f"{0:064x}")
-        assert good == access.Access(tokens[0], bert, "viewer", "bert", expires_at, False)
+        assert good == access.Access(tokens[0], bert, "viewer", expires_at, False)
         revoked = await access.token(reader, f"{1:064x}")
         assert revoked is not None
         assert revoked.revoked
         assert await access.token(reader, f"{2:064x}") is None
-        assert {each.member_id for each in await access.members(reader, at=NOW)} == {ada, bert}
+        assert {each.member_id for each in await access.members(reader, company.world.vault, at=NOW)} == {ada, bert}
         assert {each.token_id for each in await access.tokens(reader, bert, at=NOW)} == set(tokens)
     gone = await company.send("membership", bert, command("membership", "remove-member"))
     async with company.reading() as reader:
@@ -292,7 +295,7 @@ async def test_tokens_end_with_their_member(company: Company) -> None:
         before = await access.token(reader, f"{0:064x}", at=gone.position - 1)
         assert before is not None
         assert not before.revoked
-        assert [each.member_id for each in await access.members(reader, at=NOW)] == [ada]
+        assert [each.member_id for each in await access.members(reader, company.world.vault, at=NOW)] == [ada]
 
 
 async def test_a_company_keeps_an_owner_and_its_addresses_apart(company: Company) -> None:
