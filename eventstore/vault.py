@@ -12,6 +12,7 @@ import hmac
 import secrets
 import struct
 import time
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 from uuid import UUID
@@ -49,6 +50,16 @@ ATTEMPTS_MAX: Final = 10
 UNREADABLE_FIELDS = Counter("cairn_vault_unreadable_total", "Sealed fields that did not open where they stood.")
 
 _ORIGIN: Final = ("metadata", "origin")
+_USUAL: Final = (
+    b"gzip, deflate python-httpx/0. python-requests/2. okhttp/4. curl/8. node CriOS/ Mobile/15E148 EdgiOS/ Edg/1"
+    b"Mozilla/5.0 (iPhone; CPU iPhone OS 18_ like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18."
+    b"Mozilla/5.0 (X11; Linux x86_64; rv:1 Gecko/20100101 Firefox/1 (Macintosh; Intel Mac OS X 10_15_7) "
+    b'(Linux; Android 10; K) ["::1","192.168.","10.","Mozilla/5.0 (Windows NT 10.0; Win64; x64) '
+    b'AppleWebKit/537.36 (KHTML, like Gecko) Chrome/1.0.0.0 Safari/537.36"]'
+)
+"""What origins usually contain: deflated against this, a sealed one takes no more room than it did in clear. Part of
+the form: what was sealed with it must be opened with it.
+"""
 _PAYLOAD, _KIND, _STREAM = 11, 8, 4
 _FIELDS: Mapping[str, Sensitive] = codec.SENSITIVE
 
@@ -60,7 +71,7 @@ class Keyless(Exception):
     """Something about a person came to a store that has no vault. Nothing was stored."""
 
 
-class Origin(msgspec.Struct, frozen=True):
+class Origin(msgspec.Struct, frozen=True, array_like=True):
     """Where a request came from. Sealed as one, because an event's metadata is small."""
 
     ip: str | None = None
@@ -99,28 +110,27 @@ class Keys:
 
     def seal(self, subject: UUID, kind: str, field: str, text: str) -> str:
         """The sealed form of a field of an event type. Raises Unopenable without the subject's key."""
-        key = self._of(subject)
-        if key is None:
-            return ERASED
-        return FORM + _spelled(sealed(key.cipher, text.encode(), self._place(subject, kind, field)))
+        return self._sealed(subject, kind, field, text.encode())
 
     def open(self, subject: UUID, kind: str, field: str, text: str) -> str:
         """The clear text; text that is not sealed as it is. Raises Unopenable."""
         if not text.startswith(FORM):
             return text
-        key = self._of(subject)
-        if key is None:
-            return ERASED
-        return opened(key.cipher, _read(text[len(FORM) :]), self._place(subject, kind, field)).decode()
+        body = self._opened(subject, kind, field, text)
+        return ERASED if body is None else body.decode()
+
+    def seal_origin(self, subject: UUID, origin: Origin) -> str:
+        """The sealed form of where a request came from."""
+        deflating = zlib.compressobj(9, wbits=-15, zdict=_USUAL)
+        body = deflating.compress(msgspec.json.encode(origin)) + deflating.flush()
+        return self._sealed(subject, *_ORIGIN, body)
 
     def shown(self, subject: UUID, kind: str, field: str, text: str) -> str:
         """As `open`, but one field that does not open is no reason to withhold the rest of an answer."""
         try:
             return self.open(subject, kind, field, text)
         except Unopenable as error:
-            UNREADABLE_FIELDS.inc()
-            telemetry.log().error("field_unreadable", tenant=str(self.tenant), type=kind, field=field, error=str(error))
-            return UNREADABLE
+            return self._unreadable(kind, field, error)
 
     def digest(self, subject: UUID, purpose: str, text: bytes) -> bytes:
         """Equal for equal texts of a purpose. Of an erased subject nothing can be told any more: all zero."""
@@ -160,8 +170,30 @@ class Keys:
         """Where a request came from, as far as that can be told."""
         if text is None:
             return Origin()
-        clear = self.shown(subject, *_ORIGIN, text)
-        return Origin(clear, clear) if clear in {ERASED, UNREADABLE} else msgspec.json.decode(clear, type=Origin)
+        if not text.startswith(FORM):
+            return Origin(ERASED, ERASED) if text == ERASED else msgspec.json.decode(text, type=Origin)
+        try:
+            body = self._opened(subject, *_ORIGIN, text)
+        except Unopenable as error:
+            told = self._unreadable(*_ORIGIN, error)
+            return Origin(told, told)
+        if body is None:
+            return Origin(ERASED, ERASED)
+        return msgspec.json.decode(zlib.decompressobj(wbits=-15, zdict=_USUAL).decompress(body), type=Origin)
+
+    def _sealed(self, subject: UUID, kind: str, field: str, body: bytes) -> str:
+        key = self._of(subject)
+        return ERASED if key is None else FORM + _spelled(sealed(key.cipher, body, self._place(subject, kind, field)))
+
+    def _opened(self, subject: UUID, kind: str, field: str, text: str) -> bytes | None:
+        """None when the subject's key is gone."""
+        key = self._of(subject)
+        return None if key is None else opened(key.cipher, _read(text[len(FORM) :]), self._place(subject, kind, field))
+
+    def _unreadable(self, kind: str, field: str, error: Unopenable) -> str:
+        UNREADABLE_FIELDS.inc()
+        telemetry.log().error("field_unreadable", tenant=str(self.tenant), type=kind, field=field, error=str(error))
+        return UNREADABLE
 
     def _of(self, subject: UUID) -> Key | None:
         try:
@@ -323,10 +355,9 @@ class Vault:
             keys = self.held(tenant, (subject,))
             if keys is None:
                 return None
-            origin = msgspec.json.encode(Origin(metadata.ip, metadata.user_agent)).decode()
-            kept = (keys.seal(subject, *_ORIGIN, origin), time.monotonic() + self._kept_seconds)
-            if len(company.origins) >= SUBJECTS_KEPT:
-                company.origins.clear()
+            origin = keys.seal_origin(subject, Origin(metadata.ip, metadata.user_agent))
+            kept = (origin, time.monotonic() + self._kept_seconds)
+            _make_room(company.origins)
             company.origins[wanted] = kept
         return Metadata(
             correlation_id=metadata.correlation_id,
@@ -424,10 +455,18 @@ class Vault:
 
     def _keep(self, tenant: UUID, keys: Mapping[UUID, Key | None]) -> None:
         company = self._of(tenant)
-        if len(company.keys) >= SUBJECTS_KEPT:
-            company.keys.clear()
+        _make_room(company.keys)
         until = time.monotonic() + self._kept_seconds
         company.keys |= {subject: (key, until) for subject, key in keys.items()}
+
+
+def _make_room(kept: dict[Any, tuple[Any, float]]) -> None:
+    """Drops what is too old; everything, where that is not enough."""
+    now = time.monotonic()
+    for name in [name for name, (_, until) in kept.items() if until < now]:
+        del kept[name]
+    if len(kept) >= SUBJECTS_KEPT:
+        kept.clear()
 
 
 def _company_place(tenant: UUID, number: int) -> bytes:
