@@ -107,13 +107,13 @@ class System:
 
     def _environment(self) -> dict[str, str]:
         """Start the servers, migrate, and say to the processes what they need to know. Raises SettingsError."""
+        keks = servers.with_keys(self.settings)
         self._running.append(servers.own(self.settings.store, self.say))
         store = servers.named(self.settings.store, self._running[0])
         assert store.database_url is not None
         assert store.nats_url is not None
         self.say("bringing the database to the newest schema")
         migrations.upgrade(store.database_url, role_password=store.database_role_password)
-        keks = servers.with_keys(self.settings)
         asyncio.run(keys.check(store, keks))
         self.operator_token = self._operator_token()
         port = self._port()

@@ -72,7 +72,8 @@ async def test_the_leaves_stay_and_hold_what_was_hashed(company: Company) -> Non
         assert [stored.row for stored in await log.read_log(reader)][: len(before)] == before
         statement = b"""select count(*) from cairn.events e where e.leaf <> cairn.leaf_1(
           e.tenant, e.position, e.event_id, e.stream_id, e.stream_version, e.type, e.schema_version,
-          (extract(epoch from e.recorded_at) * 1000000)::bigint, e.actor, e.command_id, e.salt, e.payload, e.metadata)"""
+          (extract(epoch from e.recorded_at) * 1000000)::bigint,
+          e.actor, e.command_id, e.salt, e.payload, e.metadata)"""
         assert await reader.tuples(statement, {}) == [(0,)]
 
 
