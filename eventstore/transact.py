@@ -415,7 +415,7 @@ async def _attempt(
         if await _ahead_or_stale(store, context.tenant, streams):
             return None
         raise
-    subjects = [subject for ref, event in written if event.sensitive for subject in subjects_of(ref.id, event)]
+    subjects = _subjects(written)
     if subjects and (keys is None or keys.lacking(subjects)):
         return await store.keys(context.tenant, subjects)
     stored = written if keys is None else _sealed(keys, written)
@@ -427,6 +427,15 @@ async def _attempt(
 def _of_company(ref: Ref, tenant: UUID) -> Ref:
     """The stream that is meant: the placeholder for the asking company's own is replaced by it."""
     return Ref(COMPANY.category, tenant) if ref == COMPANY else ref
+
+
+def _subjects(written: Sequence[Written]) -> list[UUID]:
+    """Whose keys these events are sealed under."""
+    found: list[UUID] = []
+    for ref, event in written:
+        if event.sensitive:
+            found += subjects_of(ref.id, event)
+    return found
 
 
 def _sealed(keys: Keys, written: Sequence[Written]) -> list[Written]:

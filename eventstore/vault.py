@@ -255,13 +255,13 @@ def _read(text: str) -> bytes:
 
 
 class _Company:
-    """What is kept of one company, for sealing."""
+    """What is kept of one company, for sealing. By ids as integers: hashing a UUID is a call into Python."""
 
     __slots__ = ("keys", "origins", "wrapping")
 
     def __init__(self) -> None:
-        self.keys: dict[UUID, tuple[Key | None, float]] = {}
-        self.origins: dict[tuple[UUID, str | None, str | None], tuple[str, float]] = {}
+        self.keys: dict[int, tuple[Key | None, float]] = {}
+        self.origins: dict[tuple[int, str | None, str | None], tuple[str, float]] = {}
         self.wrapping: dict[bytes, tuple[AESGCM, float]] = {}
 
 
@@ -271,7 +271,7 @@ class Vault:
     def __init__(self, keyring: Keyring, *, kept_seconds: float = KEPT_SECONDS) -> None:
         self._keyring = keyring
         self._kept_seconds = kept_seconds
-        self._companies: dict[UUID, _Company] = {}
+        self._companies: dict[int, _Company] = {}
 
     async def check(self, connection: Connection) -> None:
         """Raises SettingsError when a company's key is wrapped under a key that this process was not given."""
@@ -285,17 +285,17 @@ class Vault:
 
     def forget(self, tenant: UUID) -> None:
         """Drops what is kept of a company."""
-        self._companies.pop(tenant, None)
+        self._companies.pop(tenant.int, None)
 
     def held(self, tenant: UUID, subjects: Iterable[UUID]) -> Keys | None:
         """Keys to seal with, if all of them are at hand."""
-        company = self._companies.get(tenant)
+        company = self._companies.get(tenant.int)
         if company is None:
             return None
         now = time.monotonic()
         found: dict[UUID, Key | None] = {}
         for subject in subjects:
-            kept = company.keys.get(subject)
+            kept = company.keys.get(subject.int)
             if kept is None or kept[1] < now:
                 return None
             found[subject] = kept[0]
@@ -345,10 +345,10 @@ class Vault:
         """Metadata as it is stored, if the key is at hand. The same origin is spelled the same for a while, so that a
         command costs a look-up: it shows that two requests of one member came from one place, and no more.
         """
-        company = self._companies.get(tenant)
+        company = self._companies.get(tenant.int)
         if company is None:
             return None
-        wanted = (actor, metadata.ip, metadata.user_agent)
+        wanted = (actor.int, metadata.ip, metadata.user_agent)
         kept = company.origins.get(wanted)
         if kept is None or kept[1] < time.monotonic():
             subject = subject_of_actor(tenant, actor)
@@ -446,18 +446,18 @@ class Vault:
         await reader.connection.execute(SQL["new_subject_keys"], values)
 
     def _of(self, tenant: UUID) -> _Company:
-        company = self._companies.get(tenant)
+        company = self._companies.get(tenant.int)
         if company is None:
             if len(self._companies) >= SUBJECTS_KEPT:
                 self._companies.clear()
-            company = self._companies[tenant] = _Company()
+            company = self._companies[tenant.int] = _Company()
         return company
 
     def _keep(self, tenant: UUID, keys: Mapping[UUID, Key | None]) -> None:
         company = self._of(tenant)
         _make_room(company.keys)
         until = time.monotonic() + self._kept_seconds
-        company.keys |= {subject: (key, until) for subject, key in keys.items()}
+        company.keys |= {subject.int: (key, until) for subject, key in keys.items()}
 
 
 def _make_room(kept: dict[Any, tuple[Any, float]]) -> None:
