@@ -29,7 +29,7 @@ from domain.decider import ERASED, STREAM, Event, Sensitive
 from eventstore import codec, sql, telemetry
 from eventstore.db import Connection, Database, Reader, Unavailable
 from eventstore.keyring import KEY_BYTES, Keyring, Unopenable, opened, sealed
-from eventstore.log import Metadata, Stored
+from eventstore.log import Metadata, Recorded, Stored
 from eventstore.settings import SettingsError
 
 E = TypeVar("E", bound=Event)
@@ -60,9 +60,9 @@ _USUAL: Final = (
 """What origins usually contain: deflated against this, a sealed one takes no more room than it did in clear. Part of
 the form: what was sealed with it must be opened with it.
 """
-_PAYLOAD, _KIND, _STREAM = 11, 8, 4
 _FIELDS: Mapping[str, Sensitive] = codec.SENSITIVE
-
+_COLUMNS: Final = Recorded.__struct_fields__[1:-1]  # a stored row has all but the tenant and the decoded event
+_PAYLOAD, _KIND, _STREAM = (_COLUMNS.index(name) for name in ("payload", "type", "raw_stream_id"))
 
 _Body = dict[str, msgspec.Raw]
 
@@ -113,9 +113,9 @@ class Keys:
         return self._sealed(subject, kind, field, text.encode())
 
     def open(self, subject: UUID, kind: str, field: str, text: str) -> str:
-        """The clear text; text that is not sealed as it is. Raises Unopenable."""
+        """The clear text; text from before there were keys as it is, until it is erased. Raises Unopenable."""
         if not text.startswith(FORM):
-            return text
+            return ERASED if self._erased(subject) else text
         body = self._opened(subject, kind, field, text)
         return ERASED if body is None else body.decode()
 
@@ -164,22 +164,27 @@ class Keys:
                 if text is not None:
                     text = self.shown(_whose(stored, body, whose), kind, field, text)
                     clear[field] = msgspec.Raw(msgspec.json.encode(text))
-        return Stored(stored.tenant, (*stored.row[:_PAYLOAD], msgspec.json.encode(clear)))
+        row = (*stored.row[:_PAYLOAD], msgspec.json.encode(clear), *stored.row[_PAYLOAD + 1 :])
+        return Stored(stored.tenant, row)
 
     def shown_origin(self, subject: UUID, text: str | None) -> Origin:
         """Where a request came from, as far as that can be told."""
         if text is None:
             return Origin()
+        if text == ERASED or self._erased(subject):
+            return Origin(ERASED, ERASED)
         if not text.startswith(FORM):
-            return Origin(ERASED, ERASED) if text == ERASED else msgspec.json.decode(text, type=Origin)
+            return msgspec.json.decode(text, type=Origin)
         try:
             body = self._opened(subject, *_ORIGIN, text)
         except Unopenable as error:
             told = self._unreadable(*_ORIGIN, error)
             return Origin(told, told)
-        if body is None:
-            return Origin(ERASED, ERASED)
+        assert body is not None  # not erased, as was asked above
         return msgspec.json.decode(zlib.decompressobj(wbits=-15, zdict=_USUAL).decompress(body), type=Origin)
+
+    def _erased(self, subject: UUID) -> bool:
+        return subject in self._keys and self._keys[subject] is None
 
     def _sealed(self, subject: UUID, kind: str, field: str, body: bytes) -> str:
         key = self._of(subject)
