@@ -225,6 +225,9 @@ BODIES: dict[tuple[str, str], SearchStrategy[dict[str, Any]]] = {
     ("membership", "add-member"): _with(name=text(), email=st.just("ada@northern.example"), role=_roles),
     ("membership", "change-role"): _with(role=_roles),
     ("membership", "remove-member"): _with(),
+    ("membership", "forget-member"): _with(
+        reason=st.sampled_from(["requested", "consent-withdrawn", "no-longer-needed", "unlawful"])
+    ),
     ("membership", "issue-token"): st.fixed_dictionaries(
         {
             **_token,
