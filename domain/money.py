@@ -114,6 +114,10 @@ Amount: TypeAlias = Annotated[
     Decimal, PlainValidator(_reader(13, 2)), AfterValidator(_to_cents), _json_schema(13, 2, "14335.86")
 ]
 """Money in the estimate's currency, to the cent: up to 15 digits."""
+Sum: TypeAlias = Annotated[
+    Decimal, PlainValidator(_reader(18, 2)), AfterValidator(_to_cents), _json_schema(18, 2, "2045323.78")
+]
+"""Amounts added up, to the cent: up to 20 digits."""
 Margin: TypeAlias = Annotated[
     Decimal, PlainValidator(_reader(12, 6)), AfterValidator(_margin), _json_schema(1, 6, "0.12")
 ]
