@@ -123,12 +123,17 @@ class Health:
             missing += await self._missing_in(database)
         if missing:
             raise Problem("system.not-ready", "; ".join(missing), headers={"Retry-After": "1"}, missing=missing)
-        return Ready(status="ready", degraded=self._degraded())
+        return Ready(status="ready", degraded=await self._degraded())
 
-    def _degraded(self) -> list[str]:
+    async def _degraded(self) -> list[str]:
+        found: list[str] = []
         if self._broker is not None and not self._broker.connected:
-            return ["nats: not connected; commands and queries go on, waits take up to one poll longer"]
-        return []
+            found.append("nats: not connected; commands and queries go on, waits take up to one poll longer")
+        if self._databases:
+            found += await liveness.system_faults(
+                self._databases[0], self._settings.api_standstill_seconds_max, liveness.DEFERRING
+            )
+        return found
 
     async def _missing_in(self, database: Database) -> list[str]:
         try:

@@ -70,6 +70,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "position.other-epoch": Kind(
         409, "The position belongs to another epoch of the log: the log was restored or forked."
     ),
+    "simulation.no-curve": Kind(409, "The simulation has no curve: it is not finished yet, or has failed."),
     "model.behind": Kind(503, "The read model has not yet reached the position asked for."),
     "cursor.malformed": Kind(400, "The cursor is not one that this server gave out."),
     "cursor.of-another-query": Kind(400, "The cursor was given out for another query."),

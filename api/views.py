@@ -112,7 +112,7 @@ class View:
 
     __slots__ = ("at", "epoch", "etag", "head", "may_open", "position", "reader", "vault")
 
-    def __init__(self, snapshot: Snapshot, etag: str) -> None:
+    def __init__(self, snapshot: Snapshot, etag: str | None) -> None:
         self.reader = snapshot.reader
         self.head = snapshot.head
         self.epoch = snapshot.head.epoch
@@ -125,11 +125,11 @@ class View:
     @property
     def headers(self) -> dict[str, str]:
         """What every answer says of itself."""
-        return {
+        tag = {} if self.etag is None else {"ETag": self.etag}
+        return tag | {
             "Cairn-Position": str(self.position),
             "Cairn-Epoch": str(self.epoch),
             "Cairn-Token": f"{self.epoch}.{self.position}",
-            "ETag": self.etag,
             "Cache-Control": "private, no-cache",
             "Vary": "Authorization, Cairn-Company",
         }
@@ -152,7 +152,7 @@ class PagedView(View):
 
     __slots__ = ("_page", "limit")
 
-    def __init__(self, snapshot: Snapshot, etag: str, page: _PageAsked) -> None:
+    def __init__(self, snapshot: Snapshot, etag: str | None, page: _PageAsked) -> None:
         super().__init__(snapshot, etag)
         self._page = page
         self.limit = page.limit
@@ -266,11 +266,14 @@ def _query(request: AnyRequest, tenant: UUID) -> bytes:
     return cursors.query_of(tenant, request.scope["path"], filters)
 
 
-def _etag(request: AnyRequest, snapshot: Snapshot) -> str:
+def _etag(request: AnyRequest, snapshot: Snapshot) -> str | None:
     """Two answers of one tag are the same answer: same query, same model version, same position of the same log.
 
-    What is told of people, even of the past, may be erased by any later event; and not everybody is told it.
+    None for a route that is `volatile`: its answer tells what the log does not. What is told of people, even of the
+    past, may be erased by any later event; and not everybody is told it.
     """
+    if request.route_handler.opt.get("volatile"):
+        return None
     model = request.route_handler.opt.get("model", "")
     answered: tuple[Any, ...] = (snapshot.head.epoch, snapshot.position, snapshot.query, request.scope["query_string"])
     if request.route_handler.opt.get("persons"):

@@ -25,6 +25,7 @@ from bench import (
     memory,
     project,
     relay,
+    simulation,
     visible,
 )
 from bench.ground import Ground
@@ -45,6 +46,7 @@ FIGURES: dict[str, ModuleType] = {
     "disk": disk,
     "long_stream": long_stream,
     "memory": memory,
+    "simulation": simulation,
 }
 
 WIDTH = 100

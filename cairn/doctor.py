@@ -129,7 +129,8 @@ def _broker(store: StoreSettings) -> Finding:
 async def _workers(connection: Connection, store: StoreSettings, api: ApiSettings) -> Finding:
     if store.nats_url is None and up.url_of(store.data_folder) is None:
         return Finding("workers", True, "not looked at: nothing runs here (`cairn up` starts it)")
-    faults = await liveness.standing_still(connection, api.api_standstill_seconds_max)
+    kinds = (*liveness.KINDS, *liveness.DEFERRING)
+    faults = await liveness.standing_still(connection, api.api_standstill_seconds_max, kinds)
     return _none("workers", faults, "", "Look at their logs, and start them: `cairn up`, or `cairn worker NAME`.")
 
 

@@ -47,6 +47,7 @@ PROCESSES: Mapping[str, tuple[tuple[str, ...], tuple[type[msgspec.Struct], ...]]
     "api": (("api", "commands", "queries"), (StoreSettings, EngineSettings, ApiSettings)),
     "projector": (("workers", "projector"), (StoreSettings, EngineSettings, WorkerSettings)),
     "relay": (("workers", "relay"), (StoreSettings, EngineSettings, WorkerSettings)),
+    "simulator": (("workers", "simulator"), (StoreSettings, EngineSettings, WorkerSettings)),
 }
 """What runs beside the servers: the module with its arguments, and the settings it reads."""
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final, assert_never
 from uuid import UUID
 
-from domain import line_edits, risk_edits, undo, versions
+from domain import line_edits, risk_edits, simulation_edits, undo, versions
 from domain.company import Company
 from domain.decider import COMPANY, Decider, Recall, Ref, Rejected, Spanning, Written, members
 from domain.estimate_commands import (
@@ -39,6 +39,14 @@ from domain.estimate_events import EstimateEvent, MarginChanged, MarkupsSet, Not
 from domain.estimate_state import Estimate, evolve
 from domain.line_edits import NO_EDITIONS, Editions
 from domain.markups import markup_from
+from domain.simulation import (
+    RISKS_MAX,
+    UNFINISHED_MAX,
+    FailSimulation,
+    RecordSimulation,
+    RequestSimulation,
+    SimulationCommand,
+)
 from domain.subset import difference
 from domain.versions import TAGS_LIMIT
 
@@ -71,6 +79,12 @@ REJECTIONS: Final[Mapping[str, str]] = {
     "estimate.undo-overtaken": (
         "What the change made was changed again later; the fields are listed as they are now. Nothing was undone."
     ),
+    "estimate.simulation-already-requested": "A simulation with other particulars was requested under this id.",
+    "estimate.simulation-unknown": "No simulation was requested under this id.",
+    "estimate.simulation-finished": "The simulation has another answer already, which stands.",
+    "estimate.simulations-waiting": f"Only {UNFINISHED_MAX} simulations of an estimate may wait; ask again later.",
+    "estimate.nothing-to-simulate": "The estimate has no open or mitigated risk, so there is nothing to simulate.",
+    "estimate.too-many-risks": f"At most {RISKS_MAX:,} risks are simulated together.",
     "estimate.project-unknown": "No project was created under this id.",
     "estimate.project-deleted": "The project is deleted; restore it first.",
     "estimate.parent-unknown": "No estimate was started under the parent's id.",
@@ -144,10 +158,17 @@ def decide(command: EstimateCommand, estimate: Estimate, editions: Editions = NO
             return versions.change_status(command, estimate)
         case SubmitEstimate():
             return versions.submit(command, estimate)
+        case RequestSimulation():
+            return [*simulation_edits.request(command, estimate)]
+        case RecordSimulation():
+            return [*simulation_edits.record(command, estimate)]
+        case FailSimulation():
+            return [*simulation_edits.fail(command, estimate)]
     assert_never(command)
 
 
 _ANY_STATUS: Final = (SubmitEstimate, ChangeEstimateStatus, TagVersion, UntagVersion)
+_OF_SIMULATIONS: Final = members(SimulationCommand)
 _ONCE_SUBMITTED: Final = (CloseRisk, ReopenRisk)
 
 
@@ -156,7 +177,7 @@ def _must_allow(command: EstimateCommand | UndoChange, estimate: Estimate) -> No
     if not estimate.version:
         raise Rejected("estimate.unknown", "missing")
     status = estimate.status
-    if status == "draft" or isinstance(command, ChangeEstimateStatus):
+    if status == "draft" or isinstance(command, (ChangeEstimateStatus, *_OF_SIMULATIONS)):
         return
     if status == "archived":
         raise Rejected("estimate.archived", "conflict", version=estimate.version)

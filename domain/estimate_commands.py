@@ -22,6 +22,7 @@ from domain.lines import (
 from domain.markups import MARKUPS_LIMIT, MarkupInput, list_faults
 from domain.money import Amount, Currency, Fraction, Margin, Quantity, UnitPrice
 from domain.risks import Days, ResponseInput, RiskInput, RiskKind
+from domain.simulation import SimulationCommand
 from domain.subset import Subset, optional
 from domain.text import Label, Name, Note, NotEmpty, Sentence
 from domain.units import Unit
@@ -280,5 +281,6 @@ EstimateCommand: TypeAlias = (
     | UntagVersion
     | ChangeEstimateStatus
     | SubmitEstimate
+    | SimulationCommand
 )
 """Those decided on the estimate's own stream. `StartEstimate` and `UndoChange` need more than that."""

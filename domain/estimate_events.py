@@ -14,6 +14,7 @@ from domain.lines import Counted, Line, LineChange, LinePlace, Totals
 from domain.markups import BridgeStep, Markup
 from domain.money import EXACT, ZERO
 from domain.risks import Risk, RiskChange, RiskStatus, contribution
+from domain.simulation import SimulationEvent
 from domain.subset import Change
 
 
@@ -271,6 +272,7 @@ EstimateEvent: TypeAlias = (
     | EstimateStatusChanged
     | ChangeUndone
     | EstimateSubmitted
+    | SimulationEvent
 )
 
 

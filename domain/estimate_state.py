@@ -48,11 +48,19 @@ from domain.markups import Bridge, Markup, bridge
 from domain.money import ZERO
 from domain.ordinals import Ordinals, with_ordinal, without_ordinal
 from domain.risks import Risk
+from domain.simulation import (
+    Simulation,
+    SimulationCompleted,
+    SimulationFailed,
+    SimulationRequested,
+    outcome_of,
+)
 
 
 class Estimate(State, frozen=True, kw_only=True):
     """`version` is 0 until the estimate is started. `risk_adjustment` is the sum of what the risks add to it, kept as
-    it goes along and frozen with the bid; `shelved` is the status an archived version had.
+    it goes along and frozen with the bid; `shelved` is the status an archived version had. `stream_version` counts the
+    events, which says what a simulation was made of.
     """
 
     version: int = 0
@@ -79,6 +87,8 @@ class Estimate(State, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
     undone: TrieMap[int, bool] = trie_map()
     """Stream versions of changes that were taken back, each with True."""
+    simulations: TrieMap[UUID, Simulation] = trie_map()
+    stream_version: int = 0
 
     @property
     def submitted(self) -> bool:
@@ -113,6 +123,10 @@ def existing_risk(risk_id: UUID, estimate: Estimate) -> Risk:
 
 
 def evolve(estimate: Estimate, event: EstimateEvent) -> Estimate:
+    return replace(_after(estimate, event), stream_version=estimate.stream_version + 1)
+
+
+def _after(estimate: Estimate, event: EstimateEvent) -> Estimate:
     match event:
         case LineAdded(line=line):
             return _with_lines(estimate, (line,))
@@ -159,9 +173,26 @@ def evolve(estimate: Estimate, event: EstimateEvent) -> Estimate:
             return replace(estimate, undone=estimate.undone.update((each, True) for each in event.stream_versions))
         case EstimateSubmitted():
             return replace(estimate, status="submitted")
+        case SimulationRequested() | SimulationCompleted() | SimulationFailed():
+            simulation = _simulation_after(estimate, event)
+            return replace(estimate, simulations=estimate.simulations.insert(event.simulation_id, simulation))
         case EstimateStarted():
             return _as_started(event)
     assert_never(event)
+
+
+def _simulation_after(
+    estimate: Estimate, event: SimulationRequested | SimulationCompleted | SimulationFailed
+) -> Simulation:
+    match event:
+        case SimulationRequested():
+            return Simulation(
+                trials=event.trials, seed=event.seed, method=event.method, input_version=event.input_version
+            )
+        case SimulationCompleted():
+            return replace(estimate.simulations[event.simulation_id], outcome=outcome_of(event.figures))
+        case SimulationFailed():
+            return replace(estimate.simulations[event.simulation_id], outcome=outcome_of(event.reason))
 
 
 def _as_started(event: EstimateStarted) -> Estimate:

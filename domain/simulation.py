@@ -5,7 +5,7 @@ them, many times. The drawing itself needs numbers from outside and is a worker'
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Annotated, ClassVar, Final, Literal, TypeAlias
 from uuid import UUID
@@ -16,7 +16,8 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from domain.decider import Command, Event, Role
-from domain.money import ZERO, Sum
+from domain.money import EXACT, ZERO, Sum
+from domain.risks import Risk, contribution, response_cost
 from domain.text import Label, Sentence
 
 SimulationMethod: TypeAlias = Literal["independent-triangular"]
@@ -47,6 +48,32 @@ class SimulatedRisk(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     likely: Decimal | None = None
     high: Decimal
     certain: Decimal = ZERO
+
+
+def drawn_of(risk: Risk) -> SimulatedRisk | None:
+    """How a risk is drawn; None when it is closed or has occurred, and so adds nothing any more."""
+    if risk.status == "open":
+        return SimulatedRisk(
+            risk_id=risk.risk_id, probability=risk.probability, low=risk.low, likely=risk.likely, high=risk.high
+        )
+    if risk.status == "mitigated" and (left := risk.response) is not None:
+        return SimulatedRisk(
+            risk_id=risk.risk_id,
+            probability=left.residual_probability,
+            low=left.residual_low,
+            likely=left.residual_likely,
+            high=left.residual_high,
+            certain=response_cost(risk),
+        )
+    return None
+
+
+def expected_of(risks: Iterable[Risk]) -> Decimal:
+    """What the risks are expected to cost: the risk adjustment of a bid. Exact, where a simulation's mean is drawn."""
+    total = ZERO
+    for risk in risks:
+        total = EXACT.add(total, contribution(risk))
+    return total
 
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
@@ -185,7 +212,7 @@ class Simulation(msgspec.Struct, frozen=True, kw_only=True):
     outcome: str = ""
 
 
-def unfinished(simulations: Sequence[Simulation]) -> int:
+def unfinished(simulations: Iterable[Simulation]) -> int:
     """How many wait for the worker."""
     return sum(1 for simulation in simulations if not simulation.outcome)
 

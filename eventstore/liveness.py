@@ -1,5 +1,6 @@
 """Which workers are alive, and whether they move while something waits: what health is made of."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -16,6 +17,8 @@ SQL = sql.beside(__file__)
 
 KINDS: Final = ("projector", "relay")
 """The workers without which the system is not whole."""
+DEFERRING: Final = ("simulator",)
+"""The workers without which only their own work waits."""
 
 
 class Liveness(msgspec.Struct, frozen=True):
@@ -71,25 +74,25 @@ async def schema_revision(database: Database) -> str | None:
     return None if row is None else row[0]
 
 
-async def system_faults(database: Database, still_seconds_max: float) -> list[str]:
+async def system_faults(database: Database, still_seconds_max: float, kinds: Sequence[str] = KINDS) -> list[str]:
     """What `standing_still` finds; nothing when the database does not answer, which is another fault's to say."""
     try:
         async with database.connection() as connection:
-            return await standing_still(connection, still_seconds_max)
+            return await standing_still(connection, still_seconds_max, kinds)
     except (DriverError, Unavailable):
         return []
 
 
-async def standing_still(connection: Connection, still_seconds_max: float) -> list[str]:
-    """What is wrong with the workers, in plain sentences; empty when all is well."""
+async def standing_still(connection: Connection, still_seconds_max: float, kinds: Sequence[str] = KINDS) -> list[str]:
+    """What is wrong with the workers of these kinds, in plain sentences; empty when all is well."""
     found = await workers(connection)
     faults = []
-    for kind in KINDS:
+    for kind in kinds:
         alive = [worker for worker in found if worker.kind == kind and worker.beat_age_seconds <= still_seconds_max]
         if not alive:
             faults.append(f"no {kind} is alive")
         faults += [
-            f"a {kind} on {worker.host} has stood still for {worker.still_seconds:.0f} s while events wait"
+            f"a {kind} on {worker.host} has stood still for {worker.still_seconds:.0f} s while work waits"
             for worker in alive
             if worker.waiting and worker.still_seconds > still_seconds_max
         ]

@@ -19,7 +19,7 @@ update cairn.operations set until = 'infinity', done = total, updated_at = clock
 where tenant = %(tenant)s and operation_id = %(operation_id)s and owner = %(owner)s
 
 -- name: give_back : unfinished, to whoever wants it next; this attempt does not count
-update cairn.operations set until = '-infinity', attempts = greatest(attempts - 1, 1), updated_at = clock_timestamp()
+update cairn.operations set until = '-infinity', attempts = attempts - 1, updated_at = clock_timestamp()
 where owner = %(owner)s and until < 'infinity'
 
 -- name: forget : what ended, or was left, long ago

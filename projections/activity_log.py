@@ -26,6 +26,7 @@ from domain.estimate_events import (
 from domain.membership import MemberAdded, TokenIssued
 from domain.project import ProjectCreated, ProjectRenamed, ProjectRestored
 from domain.registry import EVENTS
+from domain.simulation import SimulationCompleted, SimulationRequested
 from eventstore.db import Reader
 from eventstore.log import POSITION_MAX, Metadata
 from eventstore.sql import beside
@@ -118,6 +119,11 @@ def _told(event: Any) -> tuple[Any, Any]:
         return {"risk_id": event.risk_id, **event.was.given()}, {"risk_id": event.risk_id, **event.now.given()}
     if isinstance(event, TokenIssued):
         return None, {"token_id": event.token_id, "label": event.label, "expires_at": event.expires_at}
+    if isinstance(event, SimulationRequested):
+        asked = {"trials": event.trials, "seed": event.seed, "method": event.method, "risk_count": len(event.risks)}
+        return None, {"simulation_id": event.simulation_id, **asked}
+    if isinstance(event, SimulationCompleted):
+        return None, {"simulation_id": event.simulation_id, "mean": event.figures.mean}
     if isinstance(event, LineRemoved):
         return event.line, None
     if isinstance(event, LineRevised | LineMoved):

@@ -10,7 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from domain import company, membership, project
-from domain.decider import Event
+from domain.decider import Event, members
 from domain.estimate_events import (
     ChangeUndone,
     Classified,
@@ -44,6 +44,7 @@ from domain.estimate_events import (
 from domain.lines import Line
 from domain.markups import Bridge, bridge
 from domain.money import ZERO
+from domain.simulation import SimulationEvent
 from eventstore.db import Reader
 from eventstore.sql import beside
 from projections.estimate_risks import (
@@ -252,6 +253,13 @@ def estimate_submitted(row: EstimateHeader | None, seen: Seen, key: Key) -> Esti
     )
 
 
+def simulated(row: EstimateHeader | None, seen: Seen, key: Key) -> EstimateHeader:
+    """Nothing in the estimate changes, but the stream version that a command names does."""
+    if row is None:
+        raise LookupError("the estimate was never started")
+    return replace(row, stream_version=seen.stream_version)
+
+
 def told_lines(seen: Seen) -> Iterable[tuple[Key, Line]]:
     """Each line that came, or went with its import, and its key."""
     estimate_id = identity(seen.raw_stream_id)
@@ -353,6 +361,7 @@ projection = Projection(
         EstimateStatusChanged: (change(estimates_table, of_stream, status_changed),),
         ChangeUndone: (touching,),
         EstimateSubmitted: (change(estimates_table, of_stream, estimate_submitted),),
+        **{event: (change(estimates_table, of_stream, simulated),) for event in members(SimulationEvent)},
     },
     ignores=frozenset[type[Event]]((*company.company.events, *membership.membership.events, *project.project.events)),
 )

@@ -9,7 +9,7 @@ import msgspec
 from msgspec.structs import replace
 
 from domain import company, membership
-from domain.decider import Event
+from domain.decider import Event, members
 from domain.estimate_events import (
     ChangeUndone,
     Classified,
@@ -35,6 +35,7 @@ from domain.project import (
     StatusChanged,
     VersionNumbered,
 )
+from domain.simulation import SimulationEvent
 from eventstore.db import Reader
 from eventstore.sql import beside
 from projections.projection import Key, Projection, Seen, Table, change, of_stream
@@ -246,7 +247,7 @@ projection = Projection(
         **{event: (change(estimates_table, of_stream, adjustment_changed),) for event in ADJUSTING},
         **{event: (change(estimates_table, of_stream, total_changed),) for event in COUNTED},
     },
-    ignores=frozenset[type[Event]]((*company.company.events, *membership.membership.events)),
+    ignores=frozenset[type[Event]]((*company.company.events, *membership.membership.events, *members(SimulationEvent))),
 )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from projections import access, activity_log, estimate_detail, project_list, project_names, version_history
+from projections import access, activity_log, estimate_detail, project_list, project_names, simulations, version_history
 from projections.projection import Projection
 
 PROJECTIONS: tuple[Projection, ...] = (
@@ -12,6 +12,7 @@ PROJECTIONS: tuple[Projection, ...] = (
     estimate_detail.projection,
     version_history.projection,
     activity_log.projection,
+    simulations.projection,
 )
 
 FOLLOWED: tuple[Projection, ...] = tuple(each for each in PROJECTIONS if not each.inline)

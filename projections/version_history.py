@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 
 from domain import company, membership, project
-from domain.decider import Event
+from domain.decider import Event, members
 from domain.estimate_events import (
     ChangeUndone,
     Classified,
@@ -41,6 +41,7 @@ from domain.estimate_events import (
 )
 from domain.lines import Line, Totals, counted
 from domain.money import ZERO
+from domain.simulation import SimulationEvent
 from eventstore.db import Reader
 from eventstore.log import POSITION_MAX
 from eventstore.sql import beside
@@ -279,7 +280,14 @@ projection = Projection(
         ChangeUndone: (changes(changes_table, as_a_whole, _as_row),),
         EstimateSubmitted: (changes(changes_table, submitted, _as_row),),
     },
-    ignores=frozenset[type[Event]]((*company.company.events, *membership.membership.events, *project.project.events)),
+    ignores=frozenset[type[Event]](
+        (
+            *company.company.events,
+            *membership.membership.events,
+            *project.project.events,
+            *members(SimulationEvent),  # they change nothing in an estimate
+        )
+    ),
 )
 
 

@@ -201,6 +201,17 @@ def _with(**fields: SearchStrategy[Any]) -> SearchStrategy[dict[str, Any]]:
 
 _risk = {"risk_id": _one_of(RISK_IDS)}
 _tag = st.sampled_from(["bid", "before addendum 2"])
+_simulation = {"simulation_id": _one_of(IDS[:2])}
+_figures = _with(
+    mean=decimals(2, 18),
+    standard_deviation=st.just("12.34"),
+    curve=st.integers(-(10**15), 10**15).map(
+        lambda cents: [format(Decimal(cents + p).scaleb(-2), "f") for p in range(101)]
+    ),
+    method_version=st.integers(1, 2),
+    bit_generator=text(),
+    numpy_version=text(),
+)
 _estimate_statuses = st.sampled_from(["draft", "in-review", "submitted", "awarded", "lost", "archived"])
 _line = {"line_id": _one_of(LINE_IDS)}
 _statuses = st.sampled_from(["active", "on-hold", "awarded", "lost", "completed", "archived"])
@@ -300,6 +311,11 @@ BODIES: dict[tuple[str, str], SearchStrategy[dict[str, Any]]] = {
     ),
     ("estimate", "undo-change"): _with(stream_version=st.integers(1, 30)),
     ("estimate", "submit-estimate"): _with(),
+    ("estimate", "request-simulation"): _with(
+        **_simulation, trials=st.integers(1_000, 10_000_000), seed=st.sampled_from([0, 2**63 - 1])
+    ),
+    ("estimate", "record-simulation"): _with(**_simulation, figures=_figures),
+    ("estimate", "fail-simulation"): _with(**_simulation, reason=text()),
 }
 """(category, verb) → bodies the command accepts. Every command is here: a test says so."""
 

@@ -1,4 +1,4 @@
-"""`python -m workers projector` or `relay`: one worker in a process of its own; signals, supervision, exit codes.
+"""`python -m workers projector`, `relay` or `simulator`: one worker in a process of its own; signals, exit codes.
 
 `python -m workers republish <company> <after> <to>` has a range of events published once more.
 """
@@ -24,9 +24,10 @@ from workers import outbound
 from workers.projector import Projector
 from workers.relay import Relay
 from workers.settings import WorkerSettings
+from workers.simulator import Simulator
 from workers.worker import Worker
 
-NAMES: Final = ("projector", "relay")
+NAMES: Final = ("projector", "relay", "simulator")
 EXIT_UNSAFE: Final = 77  # as sysexits: permission
 EXIT_SETTINGS: Final = 78  # as sysexits: configuration
 EXIT_USAGE: Final = 64
@@ -34,6 +35,7 @@ OF_THE_API: Final = ("CAIRN_API_", "CAIRN_OPERATOR_", "CAIRN_KEK")
 """Settings of another package, which a shared environment may hold. Workers hold no keys: they see sealed text."""
 
 RELAY_CONNECTIONS: Final = 4
+SIMULATOR_CONNECTIONS: Final = 3
 
 
 def build(name: str, store: StoreSettings, engine: EngineSettings, workers: WorkerSettings) -> Worker:
@@ -46,6 +48,8 @@ def build(name: str, store: StoreSettings, engine: EngineSettings, workers: Work
     if name == "projector":
         database = _database(store, name, engine.projector_connections_max + 1)
         return Projector(database, broker, engine, workers)
+    if name == "simulator":
+        return Simulator(_database(store, name, SIMULATOR_CONNECTIONS), broker, store, workers)
     return Relay(_database(store, name, RELAY_CONNECTIONS), broker, workers)
 
 
@@ -107,7 +111,7 @@ def main(arguments: list[str], environ: Mapping[str, str]) -> int:
         case ["republish", tenant, after, to] if int(after) < int(to):
             uvloop.run(_republish(store, UUID(tenant), int(after), int(to)))
             return 0
-    print("usage: python -m workers projector | relay | republish COMPANY AFTER TO", file=sys.stderr)  # noqa: T201  # help
+    print(f"usage: python -m workers {' | '.join(NAMES)} | republish COMPANY AFTER TO", file=sys.stderr)  # noqa: T201  # help
     return EXIT_USAGE
 
 

@@ -7,7 +7,7 @@ from msgspec import Meta
 
 
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How workers run, and how the relay publishes."""
+    """How workers run, how the relay publishes and the simulator computes."""
 
     worker_beat_seconds: Annotated[
         float, Meta(gt=0, description="How often a worker says that it lives.", extra={"unit": "seconds"})
@@ -24,6 +24,17 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
         int,
         Meta(ge=0, le=65535, description="Loopback port of the worker's own metrics; 0: none.", extra={"unit": "port"}),
     ] = 0
+    simulator_poll_seconds: Annotated[
+        float, Meta(gt=0, description="How often a simulator looks without a hint.", extra={"unit": "seconds"})
+    ] = 2
+    simulator_lease_seconds: Annotated[
+        float,
+        Meta(
+            ge=1,
+            description="After so long without a word of its simulator a simulation is begun anew by another.",
+            extra={"unit": "seconds"},
+        ),
+    ] = 10
     relay_poll_seconds: Annotated[
         float, Meta(gt=0, description="How often the relay looks without a hint.", extra={"unit": "seconds"})
     ] = 1

@@ -1,8 +1,8 @@
 """The Monte Carlo of an estimate's risks, in a process of its own: `python -m workers.simulation`.
 
-It reads one `Task` as JSON from standard input and writes lines of JSON to standard output: `Done` after each chunk of
-trials, `Finished` in the end. Apart from the worker, so that only a simulation pays for numpy, none holds up a worker's
-loop, and the memory of a large one goes with its process. It ends when nobody reads what it writes.
+It reads a `Task` from standard input, and writes a `Word` to standard output after each chunk of trials and one with
+the figures. Apart from the worker, so that only a simulation pays for numpy, none holds up a worker's loop, and the
+memory of a large one goes with its process. It ends when nobody reads what it writes.
 """
 
 import os
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from domain.money import CENT, EXACT, ZERO
 from domain.simulation import Figures, SimulatedRisk
+from workers.simulation_task import Task, Word
 
 METHOD_VERSION: Final = 1
 """Raised when the same inputs would give other figures."""
@@ -28,30 +29,7 @@ _BLOCK: Final = 65_536
 Totals = NDArray[np.float64]
 
 
-class Task(msgspec.Struct, frozen=True, kw_only=True):
-    """What to simulate. Amounts in money, probabilities from 0 to 1, `seed` from 0 to below 2^63."""
-
-    trials: int
-    seed: int
-    risks: tuple[SimulatedRisk, ...]
-
-
-class Done(msgspec.Struct, frozen=True, tag="done"):
-    """How many trials were drawn, of how many."""
-
-    done: int
-    total: int
-
-
-class Finished(msgspec.Struct, frozen=True, tag="finished"):
-    """The last word."""
-
-    figures: Figures
-
-
-def simulate(
-    task: Task, progress: Callable[[int, int], None] = lambda _done, _total: None, *, chunk: int = CHUNK_TRIALS
-) -> Figures:
+def simulate(task: Task, progress: Callable[[int], None] = lambda _done: None, *, chunk: int = CHUNK_TRIALS) -> Figures:
     """The figures of the task: the same for the same task, whatever the chunk, the order of risks or the machine.
 
     Every risk has two streams of PCG64, one for whether it occurs and one for its impact, begun from the seed and the
@@ -64,7 +42,7 @@ def simulate(
         part = totals[start : start + chunk]
         for drawn in drawing:
             drawn.add_to(part)
-        progress(start + len(part), task.trials)
+        progress(start + len(part))
     certain = sum((risk.certain for risk in task.risks), ZERO)
     return _figures(totals, certain)
 
@@ -129,14 +107,13 @@ def main(arguments: Sequence[str]) -> int:  # noqa: ARG001
     os.nice(10)  # commands and queries on the same machine come first
     task = msgspec.json.decode(sys.stdin.buffer.read(), type=Task)
     try:
-        figures = simulate(task, lambda done, total: _say(Done(done, total)))
-        _say(Finished(figures))
+        _say(Word(task.trials, simulate(task, lambda done: _say(Word(done)))))
     except BrokenPipeError:  # whoever asked is gone
         sys.stdout = None  # nor can anything be flushed at the end
     return 0
 
 
-def _say(word: Done | Finished) -> None:
+def _say(word: Word) -> None:
     sys.stdout.buffer.write(msgspec.json.encode(word) + b"\n")
     sys.stdout.buffer.flush()
 

@@ -9,7 +9,7 @@ create table cairn.operations (
   kind text not null,
   owner uuid not null,
   until timestamptz not null, -- the lease, by the database's clock; infinity: it is done, and nobody does it again
-  attempts integer not null check (attempts > 0),
+  attempts integer not null check (attempts >= 0), -- ended in order, an attempt does not count
   done bigint not null check (done >= 0),
   total bigint not null check (total >= done),
   updated_at timestamptz not null default clock_timestamp(),

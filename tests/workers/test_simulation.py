@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from domain.simulation import PERCENTS, Figures, SimulatedRisk
 from tests.workers.outside import ROOT
-from workers.simulation import Done, Finished, Task, simulate
+from workers.simulation import simulate
+from workers.simulation_task import Task, Word
 
 TRIALS = 200_000
 SIGMAS = 6
@@ -177,9 +178,9 @@ def test_another_seed_draws_otherwise_and_one_seed_keeps_each_risks_fate() -> No
 
 
 def test_progress_is_told_and_leads_to_the_end() -> None:
-    told: list[tuple[int, int]] = []
-    drawn(risk("0.5", 1, 2), trials=1_050, progress=lambda done, total: told.append((done, total)), chunk=500)
-    assert told == [(500, 1_050), (1_000, 1_050), (1_050, 1_050)]
+    told: list[int] = []
+    drawn(risk("0.5", 1, 2), trials=1_050, progress=told.append, chunk=500)
+    assert told == [500, 1_000, 1_050]
 
 
 def started() -> subprocess.Popen[bytes]:
@@ -192,9 +193,8 @@ def test_the_process_finds_the_same() -> None:
     task = Task(trials=150_000, seed=3, risks=(risk("0.15", 100_000, 300_000),))
     with started() as process:
         said, _ = process.communicate(msgspec.json.encode(task), timeout=60)
-    *before, last = [msgspec.json.decode(line, type=Done | Finished) for line in said.splitlines()]
-    assert before == [Done(100_000, 150_000), Done(150_000, 150_000)]
-    assert last == Finished(simulate(task))
+    words = [msgspec.json.decode(line, type=Word) for line in said.splitlines()]
+    assert words == [Word(100_000), Word(150_000), Word(150_000, simulate(task))]
     assert process.returncode == 0
 
 
