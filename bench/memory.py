@@ -1,4 +1,4 @@
-"""Memory of API, projector and relay: after the demo, and over a load."""
+"""Memory of API and workers: after the demo, and over a load."""
 
 import statistics
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -11,7 +11,7 @@ from bench.measure import Line, Options, Report
 from bench.product import Product, line_id
 from cairn import contract, demo
 
-TITLE = "memory of API, projector and relay together"
+TITLE = "memory of API and workers together"
 SECONDS, SECONDS_FULL = 60.0, 600.0
 RATE = 200
 CONNECTIONS = 16

@@ -258,7 +258,7 @@ class System:
             while not self.stopping.is_set():
                 with suppress(httpx.TransportError):
                     answer = await client.get("/health/ready")
-                    if answer.status_code == httpx.codes.OK:
+                    if answer.status_code == httpx.codes.OK and not answer.json()["degraded"]:
                         return
                     missing = answer.text
                 if time.monotonic() > deadline:

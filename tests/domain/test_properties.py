@@ -175,6 +175,7 @@ def test_estimate(script: list[Step]) -> None:
     for ref, state in world.states.items():
         if ref.category == "estimate":
             check_estimate(state)
+            assert state.stream_version == world.versions[ref]
 
 
 different_lines = st.lists(
@@ -195,6 +196,7 @@ def test_totals_do_not_depend_on_the_order(bodies: list[dict[str, Any]], random:
 NOT_CONTENT = {
     *("start-estimate", "submit-estimate", "change-estimate-status"),
     *("tag-version", "untag-version", "undo-change"),
+    *("request-simulation", "record-simulation", "fail-simulation"),
 }
 edits = st.one_of(
     [commands(category, verb) for category, verb in BODIES if category == "estimate" and verb not in NOT_CONTENT]
