@@ -9,12 +9,13 @@ from litestar.connection import Request
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException, ValidationException
 from litestar.response import Response
 
-from domain import company, estimate, membership, project
 from domain.decider import Rejected, Severity
+from domain.registry import BY_CATEGORY
+from domain.registry import REJECTIONS as DECIDED
 from eventstore import db, telemetry
 from eventstore.db import Unavailable
 from eventstore.transact import CommandMisused, VersionConflict
-from projections import access, project_names
+from projections.registry import REJECTIONS as PROJECTED
 
 EVENTS: Final[Mapping[str, str]] = {
     "database_failed": "PostgreSQL refused or broke off a statement; the caller was told to try again.",
@@ -85,16 +86,9 @@ KINDS: Final[Mapping[str, Kind]] = {
 """Codes of the HTTP side. Those of decisions are in `REJECTED`."""
 
 REJECTED: Final[Mapping[str, str]] = {
-    **company.REJECTIONS,
-    **membership.REJECTIONS,
-    **project.REJECTIONS,
-    **estimate.REJECTIONS,
-    **access.REJECTIONS,
-    **project_names.REJECTIONS,
-    "company.id-in-use": "Something of another kind already has this id.",
-    "membership.id-in-use": "Something of another kind already has this id.",
-    "project.id-in-use": "Something of another kind already has this id.",
-    "estimate.id-in-use": "Something of another kind already has this id.",
+    **DECIDED,
+    **PROJECTED,
+    **{f"{category}.id-in-use": "Something of another kind already has this id." for category in BY_CATEGORY},
 }
 """Codes of decisions that said no. Their status follows from the decision's severity."""
 

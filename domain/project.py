@@ -124,6 +124,12 @@ class VersionNumbered(Event, frozen=True, kw_only=True, tag="project.version-num
     parent_id: UUID | None = None
 
 
+class ActualsOpened(Event, frozen=True, kw_only=True, tag="project.actuals-opened"):
+    """What the project really costs is recorded under this id."""
+
+    actuals_id: UUID
+
+
 ProjectCommand: TypeAlias = (
     CreateProject | RenameProject | ChangeStatus | ChangeMetadata | DeleteProject | RestoreProject
 )
@@ -135,11 +141,14 @@ ProjectEvent: TypeAlias = (
     | ProjectDeleted
     | ProjectRestored
     | VersionNumbered
+    | ActualsOpened
 )
 
 
 class Project(State, frozen=True, kw_only=True):
-    """`name` is empty until the project is created; `versions` is the highest version number given."""
+    """`name` is empty until the project is created; `versions` is the highest version number given; `actuals_id` is
+    None until actuals are opened.
+    """
 
     name: str = ""
     status: Status = "active"
@@ -148,6 +157,7 @@ class Project(State, frozen=True, kw_only=True):
     metadata: dict[str, str] = field(default_factory=dict)
     deleted: bool = False
     versions: int = 0
+    actuals_id: UUID | None = None
 
 
 def decide(command: ProjectCommand, project: Project) -> list[ProjectEvent]:
@@ -235,6 +245,8 @@ def evolve(project: Project, event: ProjectEvent) -> Project:
             return replace(project, deleted=False, name=event.name)
         case VersionNumbered():
             return replace(project, versions=event.version)
+        case ActualsOpened():
+            return replace(project, actuals_id=event.actuals_id)
     assert_never(event)
 
 

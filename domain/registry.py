@@ -3,6 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from domain.actuals import REJECTIONS as ACTUALS_REJECTIONS
+from domain.actuals import actuals
+from domain.codeset import REJECTIONS as CODESET_REJECTIONS
+from domain.codeset import codeset
 from domain.company import REJECTIONS as COMPANY_REJECTIONS
 from domain.company import company
 from domain.decider import Command, Decider, Event, tag_of
@@ -10,10 +14,12 @@ from domain.estimate import REJECTIONS as ESTIMATE_REJECTIONS
 from domain.estimate import estimate
 from domain.membership import REJECTIONS as MEMBERSHIP_REJECTIONS
 from domain.membership import membership
+from domain.pricebook import REJECTIONS as PRICEBOOK_REJECTIONS
+from domain.pricebook import pricebook
 from domain.project import REJECTIONS as PROJECT_REJECTIONS
 from domain.project import project
 
-DECIDERS: tuple[Decider[Any, Any, Any], ...] = (company, membership, project, estimate)
+DECIDERS: tuple[Decider[Any, Any, Any], ...] = (company, membership, project, estimate, actuals, codeset, pricebook)
 
 
 def kebab(name: str) -> str:
@@ -48,5 +54,8 @@ REJECTIONS: Mapping[str, str] = {
     **MEMBERSHIP_REJECTIONS,
     **PROJECT_REJECTIONS,
     **ESTIMATE_REJECTIONS,
+    **ACTUALS_REJECTIONS,
+    **CODESET_REJECTIONS,
+    **PRICEBOOK_REJECTIONS,
 }
 """Every code a decision can refuse with → what it means, in a sentence."""

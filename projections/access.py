@@ -6,7 +6,7 @@ from uuid import UUID
 import msgspec
 from msgspec.structs import replace
 
-from domain import company, estimate, project
+from domain import actuals, codeset, company, estimate, pricebook, project
 from domain.decider import Event, Rejected, Role, tag_of
 from domain.membership import MemberAdded, MemberForgotten, MemberRemoved, RoleChanged, TokenIssued, TokenRevoked
 from eventstore.db import Reader
@@ -168,7 +168,16 @@ projection = Projection(
         ),
         TokenRevoked: (change(tokens_table, of_token, token_revoked),),
     },
-    ignores=frozenset[type[Event]]((*company.company.events, *project.project.events, *estimate.estimate.events)),
+    ignores=frozenset[type[Event]](
+        (
+            *actuals.actuals.events,
+            *codeset.codeset.events,
+            *pricebook.pricebook.events,
+            *company.company.events,
+            *project.project.events,
+            *estimate.estimate.events,
+        )
+    ),
     inline=True,
 )
 

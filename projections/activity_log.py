@@ -7,6 +7,18 @@ from uuid import UUID
 
 import msgspec
 
+from domain.actuals import (
+    BaselineChanged,
+    CostCorrected,
+    CostRemoved,
+    CostsRecorded,
+    DurationSet,
+    FindingRemoved,
+    FindingRevised,
+    Reopened,
+    VarianceExplained,
+)
+from domain.codeset import CodesImported
 from domain.company import CompanyRegistered, CompanyRenamed
 from domain.decider import Event, tag_of
 from domain.estimate_events import (
@@ -24,6 +36,7 @@ from domain.estimate_events import (
     RisksCopied,
 )
 from domain.membership import MemberAdded, TokenIssued
+from domain.pricebook import PricesImported
 from domain.project import ProjectCreated, ProjectRenamed, ProjectRestored
 from domain.registry import EVENTS
 from domain.simulation import SimulationCompleted, SimulationRequested
@@ -128,6 +141,30 @@ def _told(event: Any) -> tuple[Any, Any]:
         return event.line, None
     if isinstance(event, LineRevised | LineMoved):
         return {"line_id": event.line_id, **event.was.given()}, {"line_id": event.line_id, **event.now.given()}
+    if isinstance(event, CostsRecorded):
+        return None, {"entry_count": len(event.entries)}
+    if isinstance(event, CodesImported):
+        return None, {"code_count": len(event.codes)}
+    if isinstance(event, PricesImported):
+        return None, {"price_count": len(event.prices)}
+    if isinstance(event, CostCorrected):
+        named = {"entry_id": event.entry_id}
+        return named | event.was.given(), named | event.now.given() | {"reason": event.reason}
+    if isinstance(event, CostRemoved):
+        return event.entry, {"reason": event.reason}
+    if isinstance(event, FindingRevised):
+        named = {"finding_id": event.finding_id}
+        return named | event.was.given(), named | event.now.given()
+    if isinstance(event, FindingRemoved):
+        return event.finding, None
+    if isinstance(event, BaselineChanged):
+        return {"baseline_id": event.was}, {"baseline_id": event.now, "reason": event.reason}
+    if isinstance(event, DurationSet):
+        return {"scope": event.scope, "days": event.was}, {"scope": event.scope, "days": event.now}
+    if isinstance(event, VarianceExplained):
+        return {"scope": event.scope, "said": event.was}, {"scope": event.scope, "said": event.now}
+    if isinstance(event, Reopened):
+        return {"finished_on": event.was}, {"reason": event.reason}
     if isinstance(event, ProjectRestored) or not hasattr(event, "was"):
         return None, event
     return event.was, event.now

@@ -1,6 +1,6 @@
 """An estimate version in full: what it is, what it adds up to, and its lines."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 from msgspec.structs import replace
 
-from domain import company, membership, project
+from domain import actuals, codeset, company, membership, pricebook, project
 from domain.decider import Event, members
 from domain.estimate_events import (
     ChangeUndone,
@@ -125,6 +125,25 @@ class EstimateLine(msgspec.Struct, frozen=True):
     pricing: str
     conversion: dict[str, Any] | None
     updated_at: datetime
+
+
+class CodeBudget(msgspec.Struct, frozen=True):
+    """Base lines of one cost code. `quantity` is that of all of them, if they are in one `unit`."""
+
+    code: str | None
+    code_set: str | None
+    code_edition: str | None
+    amount: Decimal
+    quantity: Decimal | None
+    unit: str | None
+
+
+class TypeBudget(msgspec.Struct, frozen=True):
+    """Base lines of one kind of money."""
+
+    estimate_id: UUID
+    cost_type: str
+    amount: Decimal
 
 
 estimates_table = Table("estimate_detail_estimates", EstimateHeader, key=("estimate_id",))
@@ -363,7 +382,16 @@ projection = Projection(
         EstimateSubmitted: (change(estimates_table, of_stream, estimate_submitted),),
         **{event: (change(estimates_table, of_stream, simulated),) for event in members(SimulationEvent)},
     },
-    ignores=frozenset[type[Event]]((*company.company.events, *membership.membership.events, *project.project.events)),
+    ignores=frozenset[type[Event]](
+        (
+            *actuals.actuals.events,
+            *codeset.codeset.events,
+            *pricebook.pricebook.events,
+            *company.company.events,
+            *membership.membership.events,
+            *project.project.events,
+        )
+    ),
 )
 
 
@@ -410,3 +438,14 @@ async def tags_of(
 def bridge_of(header: EstimateHeader) -> Bridge:
     """The way from base total to final bid, step by step, by the rule the bid itself is reckoned with."""
     return bridge(header.base_total, header.risk_adjustment, as_priced(header.markups), header.target_margin)
+
+
+async def budget_by_code(reader: Reader, estimate_id: UUID, *, at: int) -> list[CodeBudget]:
+    """What the base lines of an estimate add up to, by cost code; in order of nothing."""
+    return await reader.rows(projection.sql["by_code"], {"at": at, "estimate_id": estimate_id}, CodeBudget)
+
+
+async def base_by_cost_type(reader: Reader, estimate_ids: Sequence[UUID], *, at: int) -> list[TypeBudget]:
+    """What the base lines of estimates add up to, by kind of money."""
+    values = {"at": at, "estimate_ids": list(estimate_ids)}
+    return await reader.rows(projection.sql["by_cost_type"], values, TypeBudget)

@@ -162,3 +162,17 @@ from estimate_detail_tags
 where estimate_id = %(estimate_id)s and position > %(after)s and valid_from <= %(at)s and valid_to > %(at)s
 order by position
 limit %(limit)s
+
+-- name: by_code : base lines added up; a quantity only where all are in one unit
+select code, code_set, code_edition, sum(extension) as amount,
+  case when min(unit) = max(unit) then sum(quantity) end as quantity,
+  case when min(unit) = max(unit) then min(unit) end as unit
+from estimate_detail_lines
+where estimate_id = %(estimate_id)s and pricing = 'base' and valid_from <= %(at)s and valid_to > %(at)s
+group by code_set, code_edition, code
+
+-- name: by_cost_type : base lines added up
+select estimate_id, cost_type, sum(extension) as amount
+from estimate_detail_lines
+where estimate_id = any (%(estimate_ids)s) and pricing = 'base' and valid_from <= %(at)s and valid_to > %(at)s
+group by estimate_id, cost_type

@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 from msgspec.structs import replace
 
-from domain import company, membership
+from domain import actuals, codeset, company, membership, pricebook
 from domain.decider import Event, members
 from domain.estimate_events import (
     ChangeUndone,
@@ -27,6 +27,7 @@ from domain.estimate_events import (
 )
 from domain.money import ZERO
 from domain.project import (
+    ActualsOpened,
     MetadataChanged,
     ProjectCreated,
     ProjectDeleted,
@@ -247,7 +248,17 @@ projection = Projection(
         **{event: (change(estimates_table, of_stream, adjustment_changed),) for event in ADJUSTING},
         **{event: (change(estimates_table, of_stream, total_changed),) for event in COUNTED},
     },
-    ignores=frozenset[type[Event]]((*company.company.events, *membership.membership.events, *members(SimulationEvent))),
+    ignores=frozenset[type[Event]](
+        (
+            ActualsOpened,
+            *actuals.actuals.events,
+            *codeset.codeset.events,
+            *pricebook.pricebook.events,
+            *company.company.events,
+            *membership.membership.events,
+            *members(SimulationEvent),
+        )
+    ),
 )
 
 

@@ -4,9 +4,10 @@ from uuid import UUID
 
 import msgspec
 
-from domain import company, estimate, membership
+from domain import actuals, codeset, company, estimate, membership, pricebook
 from domain.decider import Event, Rejected
 from domain.project import (
+    ActualsOpened,
     MetadataChanged,
     ProjectCreated,
     ProjectDeleted,
@@ -80,9 +81,13 @@ projection = Projection(
     },
     ignores=frozenset[type[Event]](
         (
+            ActualsOpened,
             MetadataChanged,
             StatusChanged,
             VersionNumbered,
+            *actuals.actuals.events,
+            *codeset.codeset.events,
+            *pricebook.pricebook.events,
             *company.company.events,
             *membership.membership.events,
             *estimate.estimate.events,

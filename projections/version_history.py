@@ -7,7 +7,7 @@ from uuid import UUID
 
 import msgspec
 
-from domain import company, membership, project
+from domain import actuals, codeset, company, membership, pricebook, project
 from domain.decider import Event, members
 from domain.estimate_events import (
     ChangeUndone,
@@ -282,6 +282,9 @@ projection = Projection(
     },
     ignores=frozenset[type[Event]](
         (
+            *actuals.actuals.events,
+            *codeset.codeset.events,
+            *pricebook.pricebook.events,
             *company.company.events,
             *membership.membership.events,
             *project.project.events,

@@ -1,6 +1,6 @@
 """Random commands, written as JSON the way a client sends them; few ids, so that commands meet each other."""
 
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -16,6 +16,8 @@ from domain.units import CANONICAL
 IDS = [UUID(int=(0x0197B2A4 << 96) | (7 << 76) | (8 << 60) | n) for n in range(1, 13)]
 LINE_IDS, PROJECT_IDS, ESTIMATE_IDS = IDS[:5], IDS[5:7], IDS[7:11]
 RISK_IDS = IDS[:3]
+ACTUALS_IDS = [UUID(int=each.int + (1 << 32)) for each in IDS[:2]]
+BOOK_IDS = [UUID(int=each.int + (2 << 32)) for each in IDS[:3]]
 
 Step = tuple[Ref, Command]
 
@@ -220,6 +222,45 @@ _expiry = st.none() | st.dates().map(str)
 _token = {"token_id": _one_of(LINE_IDS)}
 _roles = st.sampled_from(["owner", "estimator", "viewer", "auditor", "service"])
 
+_days = st.dates(date(2020, 1, 1), date(2020, 1, 9)).map(str)
+_entry = {"entry_id": _one_of(LINE_IDS)}
+_finding = {"finding_id": _one_of(LINE_IDS)}
+_codes: dict[str, SearchStrategy[Any]] = {
+    "code": st.sampled_from([None, "A", "B"]),
+    "code_set": st.sampled_from([None, "MnDOT"]),
+    "code_edition": st.sampled_from([None, "2018", "2020"]),
+}
+_measured = st.sampled_from([{}, {"quantity": None, "unit": None}]) | st.fixed_dictionaries(
+    {"quantity": decimals(), "unit": st.sampled_from(["C Y", "SY"])}
+)
+_few = st.sampled_from(["A", "B", "C"])
+_edition = st.sampled_from(["2018", "2020"])
+_cost = {"amount": decimals(2, 9), "booked_on": _days}
+_cost_details = _codes | {"cost_type": _line_details["cost_type"], "note": _line_details["note"]}
+_scopes = (
+    st.none()
+    | st.fixed_dictionaries({}, optional=_codes)
+    | st.just({"kind": "risk"})
+    | _with(kind=st.just("markup"), markup_id=_one_of(LINE_IDS))
+)
+
+
+def _both(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    return one | other
+
+
+def entry_bodies() -> SearchStrategy[dict[str, Any]]:
+    """Cost entries as RecordCosts takes them."""
+    details = _cost_details | {"currency": st.sampled_from(["USD", "USD", "USD", "EUR"])}
+    return st.builds(_both, st.fixed_dictionaries(_entry | _cost, optional=details), _measured)
+
+
+_corrections = st.builds(
+    _both,
+    st.fixed_dictionaries({**_entry, "reason": text()}, optional=_cost | _cost_details),
+    _measured | _with(quantity=decimals()),
+).filter(lambda body: len(body) > 2)
+
 BODIES: dict[tuple[str, str], SearchStrategy[dict[str, Any]]] = {
     ("company", "register-company"): st.fixed_dictionaries(
         {"name": text(), "tier": text(), "currency": st.sampled_from(["USD", "EUR"])},
@@ -316,10 +357,65 @@ BODIES: dict[tuple[str, str], SearchStrategy[dict[str, Any]]] = {
     ),
     ("estimate", "record-simulation"): _with(**_simulation, figures=_figures),
     ("estimate", "fail-simulation"): _with(**_simulation, reason=text()),
+    ("codeset", "register-code-set"): st.fixed_dictionaries(
+        {"code_set": st.just("MnDOT"), "edition": _edition},
+        optional={"source": nullable_text},
+    ),
+    ("codeset", "import-codes"): _with(
+        codes=st.lists(
+            st.fixed_dictionaries({"code": _few, "description": text()}, optional={"unit": st.none() | units}),
+            min_size=1,
+            max_size=4,
+        )
+    ),
+    ("pricebook", "open-price-book"): st.fixed_dictionaries(
+        {"name": text(), "edition": _edition, "currency": st.sampled_from(["USD", "EUR"]), "dated_on": _days},
+        optional={"source": nullable_text},
+    ),
+    ("pricebook", "import-prices"): _with(
+        prices=st.lists(
+            st.fixed_dictionaries(
+                {"code": _few, "description": text(), "unit": units, "unit_price": decimals(6, 6)},
+                optional={"cost_type": _line_details["cost_type"], "category": nullable_text},
+            ),
+            min_size=1,
+            max_size=4,
+        )
+    ),
+    ("actuals", "open-actuals"): _with(project_id=_one_of(PROJECT_IDS), baseline_id=_one_of(ESTIMATE_IDS[:3])),
+    ("actuals", "change-baseline"): _with(baseline_id=_one_of(ESTIMATE_IDS[:3]), reason=text()),
+    ("actuals", "record-costs"): _with(entries=st.lists(entry_bodies(), min_size=1, max_size=5)),
+    ("actuals", "correct-cost"): _corrections,
+    ("actuals", "remove-cost"): _with(**_entry, reason=text()),
+    ("actuals", "record-risk-occurrence"): _with(
+        estimate_id=_one_of(ESTIMATE_IDS[:3]), risk_id=_one_of(RISK_IDS), cost=decimals(2, 9), occurred_on=_days
+    ),
+    ("actuals", "set-duration"): st.fixed_dictionaries(
+        {"days": st.none() | st.integers(0, 36_500)},
+        optional={"scope": st.none() | st.fixed_dictionaries({}, optional=_codes), "reason": nullable_text},
+    ),
+    ("actuals", "add-finding"): st.fixed_dictionaries(
+        {**_finding, "kind": st.sampled_from(["issue", "lesson"]), "text": text()}, optional=_codes
+    ),
+    ("actuals", "revise-finding"): _some(_finding, kind=st.sampled_from(["issue", "lesson"]), text=text(), **_codes),
+    ("actuals", "remove-finding"): _with(**_finding),
+    ("actuals", "explain-variance"): st.fixed_dictionaries(
+        {"narrative": text()}, optional={"scope": _scopes, "cause": nullable_text, "owner": nullable_text}
+    ),
+    ("actuals", "finish-actuals"): _with(finished_on=_days),
+    ("actuals", "reopen-actuals"): _with(reason=text()),
 }
 """(category, verb) → bodies the command accepts. Every command is here: a test says so."""
 
-_STREAMS = {"company": IDS[11:], "membership": IDS[11:], "project": PROJECT_IDS, "estimate": ESTIMATE_IDS[:3]}
+_STREAMS = {
+    "company": IDS[11:],
+    "membership": IDS[11:],
+    "project": PROJECT_IDS,
+    "estimate": ESTIMATE_IDS[:3],
+    "actuals": ACTUALS_IDS,
+    "codeset": BOOK_IDS[:2],
+    "pricebook": BOOK_IDS[2:],
+}
 
 
 def commands(category: str, verb: str) -> SearchStrategy[Command]:

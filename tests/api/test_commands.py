@@ -17,6 +17,13 @@ def test_every_command_is_done_over_its_route(company: Company) -> None:
     member, project, estimate, later = uuid4(), uuid4(), uuid4(), uuid4()
     started = {"project_id": str(project), "currency": "USD"}
     token, kept, moved = str(uuid4()), line(), line()
+    actuals, finding = uuid4(), {"finding_id": str(uuid4())}
+    risk = {"risk_id": str(uuid4()), "kind": "threat", "title": "Peat", "probability": "0.4", "low": "1", "high": "9"}
+    risky, occurred = uuid4(), {"risk_id": risk["risk_id"], "cost": "7", "occurred_on": "2022-07-11"}
+    codes, prices, edition = uuid4(), uuid4(), {"code_set": "MnDOT", "edition": "2020"}
+    book = {"name": "Average bids", "edition": "2021", "currency": "USD", "dated_on": "2021-12-31"}
+    price = {"code": "A", "description": "Paving", "unit": "SY", "unit_price": "5.72882"}
+    cost = {"entry_id": str(uuid4()), "amount": "7.50", "booked_on": "2022-08-31", "code": "A"}
     issued = {"token_id": token, "secret_hash": uuid4().hex * 2, "label": "a", "expires_at": EXPIRY}
     response = {"kind": "mitigate", "cost": "8000", "residual_probability": "0.05"}
     response |= {"residual_low": "100000", "residual_high": "300000"}
@@ -62,6 +69,27 @@ def test_every_command_is_done_over_its_route(company: Company) -> None:
         (estimator, "estimate", estimate, "change-estimate-status", {"status": "in-review"}),
         (estimator, "estimate", estimate, "submit-estimate", {}),
         (estimator, "estimate", later, "start-estimate", started | {"parent_id": str(estimate)}),
+        (estimator, "estimate", later, "submit-estimate", {}),
+        (estimator, "estimate", risky, "start-estimate", started),
+        (estimator, "estimate", risky, "add-risk", risk),
+        (estimator, "estimate", risky, "submit-estimate", {}),
+        (estimator, "actuals", actuals, "open-actuals", {"project_id": str(project), "baseline_id": str(estimate)}),
+        (estimator, "actuals", actuals, "change-baseline", {"baseline_id": str(later), "reason": "change order"}),
+        (estimator, "actuals", actuals, "record-costs", {"entries": [cost]}),
+        (estimator, "actuals", actuals, "correct-cost", {"entry_id": cost["entry_id"], "reason": "a", "code": "B"}),
+        (estimator, "actuals", actuals, "remove-cost", {"entry_id": cost["entry_id"], "reason": "twice"}),
+        (estimator, "actuals", actuals, "record-risk-occurrence", occurred | {"estimate_id": str(risky)}),
+        (estimator, "actuals", actuals, "set-duration", {"days": 84}),
+        (estimator, "actuals", actuals, "add-finding", finding | {"kind": "issue", "text": "rock"}),
+        (estimator, "actuals", actuals, "revise-finding", finding | {"kind": "lesson"}),
+        (estimator, "actuals", actuals, "remove-finding", finding),
+        (estimator, "actuals", actuals, "explain-variance", {"narrative": "rock"}),
+        (estimator, "actuals", actuals, "finish-actuals", {"finished_on": "2022-10-14"}),
+        (estimator, "codeset", codes, "register-code-set", edition),
+        (estimator, "codeset", codes, "import-codes", {"codes": [{"code": "A", "description": "Paving"}]}),
+        (estimator, "pricebook", prices, "open-price-book", book),
+        (estimator, "pricebook", prices, "import-prices", {"prices": [price]}),
+        (estimator, "actuals", actuals, "reopen-actuals", {"reason": "a late invoice"}),
     ]  # fmt: skip
     for caller, thing, id_, verb, body in script:
         answer = caller.command(thing, id_, verb, body)

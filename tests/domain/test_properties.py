@@ -14,6 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from domain.actuals import Actuals, recorded_amount
+from domain.costs import Entry, Sum, code_key
 from domain.decider import Command, Ref, Rejected, tag_of
 from domain.estimate_commands import AddLine, MoveLine, RemoveLine, ReviseLine, UndoChange
 from domain.estimate_state import Estimate, bridge_of
@@ -22,7 +24,17 @@ from domain.maps import decode_map, encode_map
 from domain.registry import BY_CATEGORY, COMMANDS, EVENTS, REJECTIONS
 from domain.risks import contribution, impact_faults
 from tests.specs import World
-from tests.strategies import BODIES, ESTIMATE_IDS, LINE_IDS, PROJECT_IDS, Step, commands, line_bodies, scripts
+from tests.strategies import (
+    ACTUALS_IDS,
+    BODIES,
+    ESTIMATE_IDS,
+    LINE_IDS,
+    PROJECT_IDS,
+    Step,
+    commands,
+    line_bodies,
+    scripts,
+)
 
 DECODER = msgspec.json.Decoder(EVENTS["company.registered"] | EVENTS["company.renamed"])
 for _event in EVENTS.values():
@@ -176,6 +188,71 @@ def test_estimate(script: list[Step]) -> None:
         if ref.category == "estimate":
             check_estimate(state)
             assert state.stream_version == world.versions[ref]
+
+
+OPENED: list[Step] = [
+    (OWN, COMMANDS["estimate", "submit-estimate"][1].model_validate({})),
+    (
+        Ref("actuals", ACTUALS_IDS[0]),
+        COMMANDS["actuals", "open-actuals"][1].model_validate({"project_id": PROJECT_IDS[0], "baseline_id": OWN.id}),
+    ),
+]
+
+
+@settings(max_examples=150, deadline=None)
+@given(scripts("actuals"), st.booleans())
+def test_actuals(script: list[Step], opened: bool) -> None:
+    world = run(START + OPENED * opened + script)
+    check_states(world)
+    for ref, state in world.states.items():
+        if ref.category == "actuals":
+            check_actuals(state)
+            assert world.state(Ref("project", state.project_id)).actuals_id == ref.id
+            assert world.state(Ref("estimate", state.baseline_id)).submitted
+
+
+@settings(max_examples=100, deadline=None)
+@given(scripts("codeset", "pricebook", "company"))
+def test_code_sets_and_price_books(script: list[Step]) -> None:
+    world = run(script)
+    check_states(world)
+    registered = {
+        ref.id: (state.code_set, state.edition) for ref, state in world.states.items() if ref.category == "codeset"
+    }
+    kept = {
+        each: (code_set, edition)
+        for ref, state in world.states.items()
+        if ref.category == "company"
+        for code_set, editions in state.code_editions.items()
+        for edition, each in editions.items()
+    }
+    assert kept == registered
+
+
+def check_actuals(actuals: Actuals) -> None:
+    """Sums agree with a computation of their own; what was removed is gone."""
+    entries = list(actuals.entries.values())
+    assert all((entry.quantity is None) == (entry.unit is None) for entry in entries)
+    assert dict(actuals.sums.items()) == recomputed(entries)
+    own = sum((entry.amount for entry in entries), Decimal(0)) + sum(actuals.risk_costs.values(), Decimal(0))
+    assert recorded_amount(actuals) == own
+    assert not set(actuals.entries) & set(actuals.removed)
+    assert not set(actuals.findings) & set(actuals.findings_removed)
+
+
+def recomputed(entries: list[Entry]) -> dict[tuple[str, str], Sum]:
+    """What entries add up to, code by code and unit by unit, in fractions."""
+    found = {}
+    for key in {(entry.code_set, entry.code_edition, entry.code, entry.unit) for entry in entries}:
+        own = [e for e in entries if (e.code_set, e.code_edition, e.code, e.unit) == key]
+        amount = sum((Fraction(each.amount) for each in own), Fraction(0))
+        quantity = sum((Fraction(each.quantity or 0) for each in own), Fraction(0))
+        found[code_key(*key[:3]), key[3] or ""] = Sum(
+            amount=Decimal(int(amount * 100)).scaleb(-2),
+            quantity=Decimal(int(quantity * 10**6)).scaleb(-6),
+            entries=len(own),
+        )
+    return found
 
 
 different_lines = st.lists(
