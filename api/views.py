@@ -219,20 +219,23 @@ class QuerySide:
 
     @asynccontextmanager
     async def _opened(self, request: AnyRequest, asked: "_Asked") -> AsyncIterator["Snapshot"]:
-        """A transaction of the caller's company in which the route's model has reached what was asked."""
+        """A transaction of the caller's company in which the route's models have reached what was asked. What rests on
+        several models is told as of where the one furthest behind stands, so that they agree.
+        """
         caller = await self._allowed(request)
         tenant = caller.tenant
         query = _query(request, tenant)
         cursor = None if asked.cursor is None else cursors.read(asked.cursor, query)
         past, newer = asked.past(cursor), asked.newer()
-        model: str | None = request.route_handler.opt.get("model")
+        names = _models(request)
+        model = names[0] if names else None
         deadline = time.monotonic() + self.settings.api_catch_up_seconds_max
         pinned: int | None = None
         if newer is not None and model is not None and self.catch_up.is_too_early(tenant, model, newer):
             await self.catch_up.until(tenant, model, newer.position, deadline - time.monotonic())
         while True:
             async with self.database.bound(tenant) as reader:
-                head, reached = await _reached(reader, model)
+                head, reached, model = await _reached(reader, names)
                 for token in (past, newer):
                     if isinstance(token, Token):
                         await positions.must_belong(reader, head, token)
@@ -243,17 +246,30 @@ class QuerySide:
                     positions.not_ahead(head, wanted)
                 self.catch_up.saw(head, model or "", reached)
                 if reached >= wanted:
+                    if pinned is None and len(names) > 1:
+                        pinned = reached
                     yield Snapshot(reader, head, reached, pinned, query, cursor, self.vault, caller.may_open)
                     return
             await self.catch_up.until(tenant, model or "", wanted, deadline - time.monotonic())
 
 
-async def _reached(reader: Reader, model: str | None) -> tuple[Head, int]:
-    """The log's head, and how far the model has come; a query of the log itself is always at the head."""
-    head, reached = await models.with_head(reader, model) if model is not None else (await log.head(reader), 0)
+def _models(request: AnyRequest) -> tuple[str, ...]:
+    """The models that a route's answer rests on: `model`, and those named in `beside`; none for the log itself."""
+    opt = request.route_handler.opt
+    return (opt["model"], *opt.get("beside", ())) if "model" in opt else ()
+
+
+async def _reached(reader: Reader, names: Sequence[str]) -> tuple[Head, int, str | None]:
+    """The log's head, how far the models have come, and which is furthest behind; a query of the log itself is always
+    at the head.
+    """
+    head, reached = await models.with_head(reader, names[0]) if names else (await log.head(reader), 0)
     if head is None or head.position == 0:
         raise Problem("company.unknown", company=str(reader.tenant))
-    return head, head.position if model is None else reached
+    if not names:
+        return head, head.position, None
+    others = [(await models.position_of(reader, name), name) for name in names[1:]]
+    return head, *min([(reached, names[0]), *others])
 
 
 _PAGING = frozenset({"cursor", "limit", "at"})
@@ -274,11 +290,11 @@ def _etag(request: AnyRequest, snapshot: Snapshot) -> str | None:
     """
     if request.route_handler.opt.get("volatile"):
         return None
-    model = request.route_handler.opt.get("model", "")
+    versions = [(name, _VERSIONS[name]) for name in _models(request)]
     answered: tuple[Any, ...] = (snapshot.head.epoch, snapshot.position, snapshot.query, request.scope["query_string"])
     if request.route_handler.opt.get("persons"):
         answered = (*answered, snapshot.head.position, snapshot.may_open)
-    return f'"{hashlib.blake2b(repr((model, _VERSIONS.get(model), answered)).encode(), digest_size=12).hexdigest()}"'
+    return f'"{hashlib.blake2b(repr((versions, answered)).encode(), digest_size=12).hexdigest()}"'
 
 
 def _conditional(request: AnyRequest, view: V) -> V:

@@ -3,6 +3,18 @@
 from collections.abc import Mapping
 
 from projections import access, activity_log, estimate_detail, project_list, project_names, simulations, version_history
+from projections import (
+    access,
+    accuracy,
+    activity_log,
+    actuals_detail,
+    code_sets,
+    estimate_detail,
+    price_books,
+    project_list,
+    project_names,
+    version_history,
+)
 from projections.projection import Projection
 
 PROJECTIONS: tuple[Projection, ...] = (
@@ -13,6 +25,10 @@ PROJECTIONS: tuple[Projection, ...] = (
     version_history.projection,
     activity_log.projection,
     simulations.projection,
+    actuals_detail.projection,
+    code_sets.projection,
+    price_books.projection,
+    accuracy.projection,
 )
 
 FOLLOWED: tuple[Projection, ...] = tuple(each for each in PROJECTIONS if not each.inline)

@@ -43,10 +43,10 @@ class CompanyAnswer(msgspec.Struct, frozen=True, kw_only=True):
 @get("/company", operation_id="Company", tags=["company"])
 async def company(view: NamedDependency[View]) -> Response[CompanyAnswer]:
     """The caller's company."""
-    return view.answer(found(await _folded(view.reader, view.position)))
+    return view.answer(found(await folded(view.reader, view.position)))
 
 
-async def _folded(reader: Reader, position: int) -> CompanyAnswer | None:
+async def folded(reader: Reader, position: int) -> CompanyAnswer | None:
     """The company as of a position: its stream is short, so it is folded each time."""
     state, version = Company(), 0
     while page := await log.read_stream(reader, reader.tenant, after_version=version):

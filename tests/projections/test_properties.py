@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 from uuid import UUID
 
@@ -9,24 +10,36 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from domain.actuals import Actuals, recorded_amount
+from domain.costs import Entry, code_key
 from domain.decider import Command, Ref
 from domain.estimate_state import Estimate, bridge_of
-from domain.lines import in_order
+from domain.lines import Line, in_order
 from domain.project import Project
 from domain.registry import BY_CATEGORY
 from domain.risks import exposure
 from eventstore import log
 from eventstore.db import Reader
-from projections import builds, delivery, estimate_detail, project_list, project_names
+from projections import (
+    accuracy,
+    actuals_detail,
+    builds,
+    delivery,
+    estimate_detail,
+    project_list,
+    project_names,
+    variance,
+)
 from projections.engine import Engine, Target
 from projections.registry import PROJECTIONS
 from tests.projections.commands import command, line
 from tests.projections.conftest import Company, World
-from tests.strategies import ESTIMATE_IDS, LINE_IDS, PROJECT_IDS, scripts
+from tests.strategies import ACTUALS_IDS, ESTIMATE_IDS, LINE_IDS, PROJECT_IDS, scripts
 
 Script = Sequence[tuple[Ref, Command]]
 MODELS = [projection.name for projection in PROJECTIONS]
 CATEGORIES = ("project", "estimate", "membership", "company")
+OF_COSTS = ("actuals", "codeset", "pricebook", "project")
 
 
 def opening() -> list[tuple[Ref, Command]]:
@@ -43,6 +56,32 @@ def opening() -> list[tuple[Ref, Command]]:
         for each in LINE_IDS[:3]
     ]
     return [(Ref("membership", UUID(int=99)), owner), *created, *started, *lines]
+
+
+def costing() -> list[tuple[Ref, Command]]:
+    """A submitted estimate, and actual costs beside it."""
+    own, actuals = Ref("estimate", ESTIMATE_IDS[3]), Ref("actuals", ACTUALS_IDS[0])
+    started = {"project_id": str(PROJECT_IDS[1]), "currency": "USD"}
+    codes = [
+        {"code": "A"},
+        {"code": "A", "code_set": "MnDOT"},
+        {},
+        {"code": "A", "unit": "SY"},
+        {"pricing": "alternate"},
+    ]
+    risk = {"kind": "threat", "title": "Peat", "probability": "0.4", "low": "20", "high": "60"}
+    markup = {"kind": "overhead", "name": "Overhead", "markup_id": str(LINE_IDS[0]), "on": "direct", "rate": "0.1"}
+    cost = {"amount": "12.34", "booked_on": "2020-01-01", "quantity": "7", "unit": "EA", "code": "A"}
+    return [
+        (own, command("estimate", "start-estimate", **started)),
+        (own, command("estimate", "import-lines", lines=[line(n, **each) for n, each in enumerate(codes)])),
+        (own, command("estimate", "add-risk", risk_id=str(LINE_IDS[0]), **risk)),
+        (own, command("estimate", "set-markups", markups=[markup])),
+        (own, command("estimate", "submit-estimate")),
+        (actuals, command("actuals", "open-actuals", baseline_id=str(own.id), project_id=str(PROJECT_IDS[1]))),
+        (actuals, command("actuals", "record-costs", entries=[{"entry_id": str(LINE_IDS[0]), **cost}])),
+        (actuals, command("actuals", "record-costs", entries=[{"entry_id": str(LINE_IDS[1]), **cost, "code": None}])),
+    ]
 
 
 class Bench:
@@ -92,8 +131,20 @@ async def bench(world: World) -> Bench:
 async def test_batches_do_not_matter_and_the_past_is_what_a_replay_says(
     bench: Bench, script: Script, cuts: list[int], part: int
 ) -> None:
+    await _hold(bench, [*opening(), *script], cuts, part)
+
+
+@settings(
+    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+@given(script=scripts(*OF_COSTS, longest=30), cuts=st.lists(st.integers(1, 9), min_size=1), part=st.integers(0, 100))
+async def test_the_same_of_actual_costs(bench: Bench, script: Script, cuts: list[int], part: int) -> None:
+    await _hold(bench, [*opening(), *costing(), *script], cuts, part)
+
+
+async def _hold(bench: Bench, script: Script, cuts: list[int], part: int) -> None:
     company = bench.world.company()
-    reached = await company.run([*opening(), *script])
+    reached = await company.run(script)
     at = 1 + part * (reached - 1) // 100
     engine = await bench.world.engine(projection_batch_events_max=cuts[0])
     for cut in cuts:  # ends of batches elsewhere, and everything asked for twice
@@ -109,7 +160,7 @@ async def test_batches_do_not_matter_and_the_past_is_what_a_replay_says(
     await _tells_what_the_domain_says(company, at)
     await _tells_what_the_domain_says(company, reached)
     async with company.reading() as reader:
-        assert [await delivery.verify(reader, each.name) for each in PROJECTIONS if not each.inline] == [[]] * 4
+        assert [await delivery.verify(reader, each.name) for each in PROJECTIONS if not each.inline] == [[]] * 8
 
 
 async def _states(reader: Reader, at: int) -> dict[Ref, Any]:
@@ -129,6 +180,8 @@ async def _tells_what_the_domain_says(company: Company, at: int) -> None:
         for ref, state in states.items():
             if isinstance(state, Estimate):
                 await _same_estimate(reader, ref.id, state, at)
+            if isinstance(state, Actuals):
+                await _same_actuals(reader, ref.id, state, states, at)
             if isinstance(state, Project):
                 await _same_project(reader, ref.id, state, at)
 
@@ -164,6 +217,72 @@ async def _same_estimate(reader: Reader, estimate_id: UUID, state: Estimate, at:
     shown = [(each.line_id, each.extension, each.note, each.ordinal, tuple(each.wbs_path)) for each in lines]
     expected = in_order(state.lines.values())
     assert shown == [(each.line_id, each.extension, each.note, each.ordinal, each.wbs_path) for each in expected]
+
+
+async def _same_actuals(reader: Reader, actuals_id: UUID, state: Actuals, states: dict[Ref, Any], at: int) -> None:
+    header = await actuals_detail.actuals(reader, actuals_id, at=at)
+    assert header is not None
+    assert header == await actuals_detail.of_project(reader, state.project_id, at=at)
+    assert (header.amount, header.entry_count) == (recorded_amount(state), len(state.entries))
+    assert header.risk_amount == sum(state.risk_costs.values(), Decimal(0))
+    assert (header.baseline_id, header.finished_on) == (state.baseline_id, state.finished_on)
+    assert header.duration_days == state.durations.get("")
+    entries = await actuals_detail.entries(reader, actuals_id, at=at, limit=1_000)
+    assert [tuple(getattr(each, name) for name in Entry.__struct_fields__) for each in entries] == [
+        tuple(getattr(each, name) for name in Entry.__struct_fields__)
+        for each in sorted(state.entries.values(), key=lambda entry: entry.entry_id)
+    ]
+    findings = await actuals_detail.findings(reader, actuals_id, at=at, limit=1_000)
+    assert {each.finding_id: each.text for each in findings} == {
+        each.finding_id: each.text for each in state.findings.values()
+    }
+    durations = await actuals_detail.durations(reader, actuals_id, at=at, limit=1_000)
+    assert {each.code_key: each.days for each in durations} == {k: v for k, v in state.durations.items() if k}
+    await _same_variance(reader, actuals_id, state, states[Ref("estimate", state.baseline_id)], at)
+    finished = await accuracy.finished(reader, at=at)
+    project = states[Ref("project", state.project_id)]
+    counted = state.finished_on is not None and not project.deleted
+    assert [(each.actual, each.name, each.building_type) for each in finished if each.actuals_id == actuals_id] == (
+        [(header.amount, project.name, project.building_type)] if counted else []
+    )
+
+
+async def _same_variance(reader: Reader, actuals_id: UUID, state: Actuals, baseline: Estimate, at: int) -> None:
+    """Every row, reckoned from the domain's states in fractions."""
+    found = await variance.of_actuals(reader, actuals_id, at=at, threshold=Decimal("0.1"))
+    assert found is not None
+    bid = bridge_of(baseline)
+    assert (found.total.budget, found.total.actual) == (bid.cost, recorded_amount(state))
+    rows = [*found.codes, found.risks, *found.markups]
+    assert sum(row.budget for row in rows) == found.total.budget
+    assert sum(row.actual for row in rows) == found.total.actual
+    assert sum(row.variance for row in rows) == found.total.variance
+    lines = [each for each in baseline.lines.values() if each.pricing == "base"]
+    entries = list(state.entries.values())
+    keys = sorted({*map(_code, lines), *map(_code, entries)})
+    assert [_code(row) for row in found.codes] == keys
+    for key, row in zip(keys, found.codes, strict=True):
+        planned = [each for each in lines if _code(each) == key]
+        spent = [each for each in entries if _code(each) == key]
+        budget = sum((Fraction(each.extension) for each in planned), Fraction(0))
+        actual = sum((Fraction(each.amount) for each in spent), Fraction(0))
+        assert (Fraction(row.budget), Fraction(row.actual)) == (budget, actual)
+        assert row.needs_explanation == (abs(actual - budget) > abs(budget) / 10)
+        assert row.explained == (key in state.explanations)
+        units = {each.unit for each in planned}, {each.unit for each in spent if each.unit}
+        done = sum((Fraction(each.quantity or 0) for each in spent), Fraction(0))
+        wanted = sum((Fraction(each.quantity) for each in planned), Fraction(0))
+        if units[0] == units[1] and len(units[0]) == 1 and wanted:
+            assert row.quantity_part is not None
+            assert row.price_part is not None
+            assert abs(Fraction(row.quantity_part) - (done - wanted) * budget / wanted) <= Fraction(1, 200)
+            assert row.quantity_part + row.price_part == row.variance
+        else:
+            assert row.quantity_part is row.price_part is None
+
+
+def _code(of: Line | Entry | variance.VarianceRow) -> str:
+    return code_key(of.code_set, of.code_edition, of.code)
 
 
 async def _same_project(reader: Reader, project_id: UUID, state: Project, at: int) -> None:
