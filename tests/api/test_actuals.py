@@ -1,12 +1,19 @@
 """Actual costs, variance, code sets, price books and accuracy over HTTP."""
 
+import asyncio
 from decimal import Decimal
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 import pytest
+from msgspec.structs import replace
 
-from tests.api.callers import Company, line, problem
+from eventstore.db import Database, role_url
+from projections import actuals_detail
+from projections.engine import Engine
+from projections.settings import EngineSettings
+from tests.api.callers import SETTINGS, Company, World, line, problem, register, serving
 
 MODELS = ("entries", "codes", "corrections", "findings", "durations", "risks", "variance/codes")
 PATHS = [
@@ -154,6 +161,32 @@ def risks(company: Company, estimate: UUID) -> list[str]:
     return [
         each["risk_id"] for each in company.viewer.get(f"/estimates/{estimate}/risks", headers=headers).json()["items"]
     ]
+
+
+def test_variance_waits_for_both_models_it_rests_on(world: World, database_url: str) -> None:
+    settings = replace(SETTINGS, api_catch_up_seconds_max=0.2)
+    with serving(database_url, world.nats_url, settings, projecting=False) as still:
+        company = register(still)
+        _, actuals = opened(company)
+        receipt = company.estimator.done("actuals", actuals, "record-costs", {"entries": [cost()]})
+        asyncio.run(project_alone(database_url, company.id))
+        assert company.estimator.seen(receipt, f"/actuals/{actuals}").json()["amount"] == "9.00"
+        path, headers = f"/actuals/{actuals}/variance", {"Cairn-After": receipt.headers["Cairn-Token"]}
+        document = problem(company.estimator.get(path, headers=headers), 503, "model.behind")
+        assert document["facts"] == {"model": "estimate_detail", "reached": 0, "wanted": receipt.json()["position"]}
+        problem(company.estimator.get(path), 404, "thing.unknown")  # as of where the slower one stands
+
+
+async def project_alone(database_url: str, tenant: UUID) -> None:
+    """Brings one model up to date, and no other."""
+    database = Database(role_url(database_url, "cairn_projector", urlsplit(database_url).password), name="alone")
+    await database.open()
+    try:
+        engine = Engine(database, [actuals_detail.projection], EngineSettings())
+        await engine.prepare()
+        await engine.advance(tenant)
+    finally:
+        await database.close()
 
 
 @pytest.mark.parametrize("path", ["", "/codes", "/variance", "/variance/codes"])

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from eventstore.log import POSITION_MAX
-from projections import accuracy, actuals_detail, code_sets, estimate_detail, price_books, variance
+from projections import accuracy, activity_log, actuals_detail, code_sets, estimate_detail, price_books, variance
 from tests.projections.commands import command, edit, estimate, line, member, project
 from tests.projections.conftest import Company, World
 
@@ -56,13 +56,15 @@ async def test_actuals_in_full(world: World, company: Company) -> None:
     before = await book(company, actuals_id, "set-duration", days=84)
     corrected = await book(company, actuals_id, "correct-cost", **misread)
     removed = await book(company, actuals_id, "remove-cost", entry_id=cost(3)["entry_id"], reason="Twice")
-    finding_id = str(uuid4())
-    await book(company, actuals_id, "add-finding", finding_id=finding_id, kind="issue", text="Rock")
-    await book(company, actuals_id, "revise-finding", finding_id=finding_id, kind="lesson", code="A")
-    await book(company, actuals_id, "set-duration", days=3, scope={"code": "A"})
+    await book(company, actuals_id, "finish-actuals", finished_on="2022-10-14")
+    last = await book(company, actuals_id, "reopen-actuals", reason="Late invoice")
     await book(company, actuals_id, "finish-actuals", finished_on="2022-10-14")
     await (await world.engine()).advance(company.tenant)
     async with company.reading() as reader:
+        told_of = await activity_log.entries(reader, at=last, limit=99, category="actuals")
+        assert len(told_of) == 7
+        assert (told_of[0].was, told_of[0].now) == ({"finished_on": "2022-10-14"}, {"reason": "Late invoice"})
+        assert told_of[-2].now == {"entry_count": 3}
         header = await actuals_detail.actuals(reader, actuals_id, at=NOW)
         assert header is not None
         assert (header.amount, header.entry_count, header.duration_days) == (D("36.00"), 2, 84)
@@ -98,13 +100,30 @@ async def test_actuals_in_full(world: World, company: Company) -> None:
         ]
         page = await actuals_detail.sums(reader, actuals_id, at=NOW, limit=5, after=sums[0].code_key)
         assert page == sums[1:]
+        of_code = await actuals_detail.entries(reader, actuals_id, at=NOW, limit=9, code="B")
+        assert [each.entry_id for each in of_code] == [UUID(cost(2)["entry_id"])]
+
+
+async def test_findings_and_durations(world: World, company: Company) -> None:
+    actuals_id = await opened(company, *await budget(company))
+    finding_id = str(uuid4())
+    await book(company, actuals_id, "add-finding", finding_id=finding_id, kind="issue", text="Rock")
+    await book(company, actuals_id, "revise-finding", finding_id=finding_id, kind="lesson", code="A")
+    await book(company, actuals_id, "set-duration", days=3, scope={"code": "A"})
+    before = await book(company, actuals_id, "set-duration", days=2, scope={"code": "B"})
+    await book(company, actuals_id, "set-duration", days=None, scope={"code": "B"})
+    await (await world.engine()).advance(company.tenant)
+    async with company.reading() as reader:
         [finding] = await actuals_detail.findings(reader, actuals_id, at=NOW, limit=9)
         assert (finding.kind, finding.text, finding.code) == ("lesson", "Rock", "A")
         assert await actuals_detail.findings(reader, actuals_id, at=NOW, limit=9, kind="issue") == []
         [duration] = await actuals_detail.durations(reader, actuals_id, at=NOW, limit=9)
         assert (duration.code, duration.days) == ("A", 3)
-        of_code = await actuals_detail.entries(reader, actuals_id, at=NOW, limit=9, code="B")
-        assert [each.entry_id for each in of_code] == [UUID(cost(2)["entry_id"])]
+        both = await actuals_detail.durations(reader, actuals_id, at=before, limit=9)
+        assert [each.days for each in both] == [3, 2]
+        assert (
+            await actuals_detail.durations(reader, actuals_id, at=before, limit=9, after=both[0].code_key) == both[1:]
+        )
 
 
 async def test_variance_row_by_row(world: World, company: Company) -> None:
