@@ -18,8 +18,8 @@ def test_every_command_is_done_over_its_route(company: Company) -> None:
     started = {"project_id": str(project), "currency": "USD"}
     token, kept, moved = str(uuid4()), line(), line()
     actuals, finding = uuid4(), {"finding_id": str(uuid4())}
-    risk = {"risk_id": str(uuid4()), "kind": "threat", "title": "Peat", "probability": "0.4", "low": "1", "high": "9"}
-    risky, occurred = uuid4(), {"risk_id": risk["risk_id"], "cost": "7", "occurred_on": "2022-07-11"}
+    peat = {"risk_id": str(uuid4()), "kind": "threat", "title": "Peat", "probability": "0.4", "low": "1", "high": "9"}
+    risky, occurred = uuid4(), {"risk_id": peat["risk_id"], "cost": "7", "occurred_on": "2022-07-11"}
     codes, prices, edition = uuid4(), uuid4(), {"code_set": "MnDOT", "edition": "2020"}
     book = {"name": "Average bids", "edition": "2021", "currency": "USD", "dated_on": "2021-12-31"}
     price = {"code": "A", "description": "Paving", "unit": "SY", "unit_price": "5.72882"}
@@ -71,7 +71,7 @@ def test_every_command_is_done_over_its_route(company: Company) -> None:
         (estimator, "estimate", later, "start-estimate", started | {"parent_id": str(estimate)}),
         (estimator, "estimate", later, "submit-estimate", {}),
         (estimator, "estimate", risky, "start-estimate", started),
-        (estimator, "estimate", risky, "add-risk", risk),
+        (estimator, "estimate", risky, "add-risk", peat),
         (estimator, "estimate", risky, "submit-estimate", {}),
         (estimator, "actuals", actuals, "open-actuals", {"project_id": str(project), "baseline_id": str(estimate)}),
         (estimator, "actuals", actuals, "change-baseline", {"baseline_id": str(later), "reason": "change order"}),
