@@ -13,6 +13,14 @@ from projections import (
     price_books,
     project_list,
     project_names,
+from projections import (
+    access,
+    activity_log,
+    estimate_detail,
+    price_history,
+    project_list,
+    project_names,
+    search,
     version_history,
 )
 from projections.projection import Projection
@@ -29,6 +37,8 @@ PROJECTIONS: tuple[Projection, ...] = (
     code_sets.projection,
     price_books.projection,
     accuracy.projection,
+    search.projection,
+    price_history.projection,
 )
 
 FOLLOWED: tuple[Projection, ...] = tuple(each for each in PROJECTIONS if not each.inline)

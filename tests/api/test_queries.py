@@ -13,7 +13,7 @@ PATHS = [
     "/projects", "/projects/{id}", "/projects/{id}/estimates", "/estimates/{id}", "/estimates/{id}/lines",
     "/estimates/{id}/risks", "/estimates/{id}/tags", "/estimates/{id}/bridge",
     "/estimates/{id}/history", "/company", "/members", "/members/{id}/tokens", "/activity", "/log", "/log/1",
-    "/receipts/{id}", "/stream",
+    "/receipts/{id}", "/stream", "/search?q=concrete", "/price-history?code=A",
 ]  # fmt: skip
 OF_THE_LOG = {"/activity", "/log", "/log/1", "/stream", "/members/{id}/tokens"}
 

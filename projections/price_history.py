@@ -1,0 +1,292 @@
+"""What was paid for: the unit prices of a cost code, as the lines of all projects have them.
+
+An observation is a line with the code, in one estimate version, as the line stands there; its date is the day the
+estimate takes effect, or the day the price was recorded. A line that came with the parent's lines is a copy and no
+observation until its price, or what the price is for, is changed in this version: so a price counts once however many
+versions repeat it, where it was entered and as it stands there, and `submitted` speaks of that version. Prices of
+different code sets, units or currencies are never put together. What a deleted project holds is left out.
+"""
+
+from collections.abc import Iterable
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Final, NamedTuple
+from uuid import UUID
+
+import msgspec
+from msgspec.structs import replace
+
+from domain import company, membership
+from domain.decider import Event
+from domain.estimate import (
+    EstimateStarted,
+    EstimateSubmitted,
+    LineAdded,
+    LineMoved,
+    LineRemoved,
+    LineRevised,
+    LinesImported,
+    MarginChanged,
+    NotesChanged,
+)
+from domain.lines import Line
+from domain.project import (
+    MetadataChanged,
+    ProjectCreated,
+    ProjectDeleted,
+    ProjectRenamed,
+    ProjectRestored,
+    StatusChanged,
+    VersionNumbered,
+)
+from eventstore.db import Reader
+from eventstore.sql import beside
+from projections.projection import Key, Projection, Seen, Table, change, changes, identity, of_stream
+
+
+class LinePrice(msgspec.Struct, frozen=True):
+    """A line's price and what it is for. `recorded_at` is when one of them last changed; `copied` until then, if the
+    line came from the parent.
+    """
+
+    estimate_id: UUID
+    line_id: UUID
+    code: str | None
+    code_set: str | None
+    code_edition: str | None
+    unit: str
+    quantity: Decimal
+    unit_price: Decimal
+    firmness: str
+    pricing: str
+    copied: bool
+    recorded_at: datetime
+
+
+class EstimateFacts(msgspec.Struct, frozen=True):
+    """What dates and places a line's price."""
+
+    estimate_id: UUID
+    project_id: UUID
+    version: int
+    currency: str
+    effective_on: date | None
+    submitted: bool
+
+
+class ProjectFacts(msgspec.Struct, frozen=True):
+    """What an observation says of its project."""
+
+    project_id: UUID
+    name: str
+    deleted: bool
+
+
+class PriceGroup(msgspec.Struct, frozen=True):
+    """Prices that can be compared: of one code set, unit and currency. The median of an even number of prices is the
+    middle of the two in the middle, exactly.
+    """
+
+    code_set: str | None
+    unit: str
+    currency: str
+    count: int
+    lowest: Decimal
+    highest: Decimal
+    median: Decimal
+    latest_price: Decimal
+    latest_on: date
+    latest_project_id: UUID
+    latest_project_name: str
+    code_editions: list[str]
+
+
+class PriceObservation(msgspec.Struct, frozen=True):
+    """A unit price in one estimate version; `dated_on` is the estimate's effective date or the day it was recorded."""
+
+    code: str
+    code_set: str | None
+    code_edition: str | None
+    unit: str
+    currency: str
+    unit_price: Decimal
+    quantity: Decimal
+    dated_on: date
+    recorded_at: datetime
+    project_id: UUID
+    project_name: str
+    estimate_id: UUID
+    version: int
+    line_id: UUID
+    submitted: bool
+    firmness: str
+    pricing: str
+
+
+class Place(NamedTuple):
+    """Where a page of observations ended."""
+
+    dated_on: date
+    recorded_at: datetime
+    estimate_id: UUID
+    line_id: UUID
+
+
+def place_of(row: PriceObservation) -> Place:
+    """Where a page ends that ends with this row."""
+    return Place(row.dated_on, row.recorded_at, row.estimate_id, row.line_id)
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """Which prices: of a code; in a set, unit, currency and range of dates (both included) if they are given."""
+
+    code: str
+    code_set: str | None = None
+    unit: str | None = None
+    currency: str | None = None
+    from_on: date | None = None
+    to_on: date | None = None
+
+
+lines_table = Table("price_history_lines", LinePrice, key=("estimate_id", "line_id"))
+estimates_table = Table("price_history_estimates", EstimateFacts, key=("estimate_id",))
+projects_table = Table("price_history_projects", ProjectFacts, key=("project_id",))
+
+_COMPARED: Final = ("code", "code_set", "code_edition", "unit", "quantity", "unit_price", "firmness", "pricing")
+
+
+def new_lines(seen: Seen) -> Iterable[tuple[Key, Line]]:
+    """Each line of the event with its key."""
+    estimate_id = identity(seen.raw_stream_id)
+    event: LineAdded | LinesImported = seen.event
+    lines = (event.line,) if isinstance(event, LineAdded) else event.lines
+    return [((estimate_id, line.line_id), line) for line in lines]
+
+
+def named_line(seen: Seen) -> list[Key]:
+    return [(identity(seen.raw_stream_id), seen.event.line_id)]
+
+
+def removed_line(seen: Seen) -> list[Key]:
+    return [(identity(seen.raw_stream_id), seen.event.line.line_id)]
+
+
+def line_added(row: LinePrice | None, seen: Seen, line: Line) -> LinePrice:
+    return LinePrice(
+        identity(seen.raw_stream_id),
+        line.line_id,
+        line.code,
+        line.code_set,
+        line.code_edition,
+        line.unit,
+        line.quantity,
+        line.unit_price,
+        line.firmness,
+        line.pricing,
+        isinstance(seen.event, LinesImported) and seen.event.source == "parent",
+        seen.recorded_at,
+    )
+
+
+def line_revised(row: LinePrice | None, seen: Seen, key: Key) -> LinePrice:
+    if row is None:
+        raise LookupError("the line was never added")
+    given = seen.event.now.given()
+    changed = {field: given[field] for field in _COMPARED if field in given}
+    return replace(row, **changed, copied=False, recorded_at=seen.recorded_at) if changed else row
+
+
+def line_removed(row: LinePrice | None, seen: Seen, key: Key) -> None:
+    return None
+
+
+def estimate_started(row: EstimateFacts | None, seen: Seen, key: Key) -> EstimateFacts:
+    event: EstimateStarted = seen.event
+    return EstimateFacts(
+        estimate_id=key[0],
+        project_id=event.project_id,
+        version=event.version,
+        currency=event.currency,
+        effective_on=None,
+        submitted=False,
+    )
+
+
+def estimate_submitted(row: EstimateFacts | None, seen: Seen, key: Key) -> EstimateFacts:
+    if row is None:
+        raise LookupError("the estimate was never started")
+    return replace(row, submitted=True)
+
+
+def project_named(row: ProjectFacts | None, seen: Seen, key: Key) -> ProjectFacts:
+    return ProjectFacts(key[0], seen.event.name, False)
+
+
+def project_renamed(row: ProjectFacts | None, seen: Seen, key: Key) -> ProjectFacts:
+    return replace(_known(row), name=seen.event.now)
+
+
+def project_deleted(row: ProjectFacts | None, seen: Seen, key: Key) -> ProjectFacts:
+    return replace(_known(row), deleted=True)
+
+
+def _known(row: ProjectFacts | None) -> ProjectFacts:
+    if row is None:
+        raise LookupError("the project was never created")
+    return row
+
+
+projection = Projection(
+    name="price_history",
+    version=1,
+    sql=beside(__file__),
+    tables=(lines_table, estimates_table, projects_table),
+    on={
+        ProjectCreated: (change(projects_table, of_stream, project_named),),
+        ProjectRestored: (change(projects_table, of_stream, project_named),),
+        ProjectRenamed: (change(projects_table, of_stream, project_renamed),),
+        ProjectDeleted: (change(projects_table, of_stream, project_deleted),),
+        EstimateStarted: (change(estimates_table, of_stream, estimate_started),),
+        EstimateSubmitted: (change(estimates_table, of_stream, estimate_submitted),),
+        LineAdded: (changes(lines_table, new_lines, line_added),),
+        LinesImported: (changes(lines_table, new_lines, line_added),),
+        LineRevised: (change(lines_table, named_line, line_revised),),
+        LineRemoved: (change(lines_table, removed_line, line_removed),),
+    },
+    ignores=frozenset[type[Event]](
+        (
+            MetadataChanged,
+            StatusChanged,
+            VersionNumbered,
+            LineMoved,
+            MarginChanged,
+            NotesChanged,
+            *company.company.events,
+            *membership.membership.events,
+        )
+    ),
+)
+
+
+async def first_page(
+    reader: Reader, wanted: Wanted, *, at: int, limit: int
+) -> tuple[list[PriceGroup], list[PriceObservation]]:
+    """What the observations come to, those with the most first; and the latest of them."""
+    values = msgspec.structs.asdict(wanted) | {"at": at, "limit": limit}
+    [[groups, observations]] = await reader.tuples(projection.sql["first_page"], values)
+    return msgspec.json.decode(groups, type=list[PriceGroup]), msgspec.json.decode(
+        observations, type=list[PriceObservation]
+    )
+
+
+async def next_page(reader: Reader, wanted: Wanted, after: Place, *, at: int, limit: int) -> list[PriceObservation]:
+    """Observations before `after`, the latest first."""
+    values = msgspec.structs.asdict(wanted) | {
+        "at": at,
+        "limit": limit,
+        "after_on": after.dated_on,
+        "after_at": after.recorded_at,
+        "after_estimate_id": after.estimate_id,
+        "after_line_id": after.line_id,
+    }
+    return await reader.rows(projection.sql["next_page"], values, PriceObservation)
