@@ -25,6 +25,7 @@ from bench import (
     memory,
     project,
     relay,
+    search,
     simulation,
     visible,
 )
@@ -43,6 +44,7 @@ FIGURES: dict[str, ModuleType] = {
     "relay": relay,
     "http": http,
     "visible": visible,
+    "search": search,
     "disk": disk,
     "long_stream": long_stream,
     "memory": memory,

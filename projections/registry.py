@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-from projections import access, activity_log, estimate_detail, project_list, project_names, simulations, version_history
 from projections import (
     access,
     accuracy,
@@ -11,16 +10,11 @@ from projections import (
     code_sets,
     estimate_detail,
     price_books,
-    project_list,
-    project_names,
-from projections import (
-    access,
-    activity_log,
-    estimate_detail,
     price_history,
     project_list,
     project_names,
     search,
+    simulations,
     version_history,
 )
 from projections.projection import Projection
