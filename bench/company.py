@@ -14,7 +14,7 @@ from uuid_utils.compat import uuid7
 
 from bench.appends import unit
 from domain.decider import Event
-from domain.estimate import EstimateStarted, LineRevised, LinesImported
+from domain.estimate_events import EstimateStarted, LineRevised, LinesImported
 from domain.lines import Counted, Line, LineChange, in_chunks
 from domain.project import ProjectCreated, VersionNumbered
 from eventstore import codec, log

@@ -2,9 +2,10 @@
 
 An observation is a line with the code, in one estimate version, as the line stands there; its date is the day the
 estimate takes effect, or the day the price was recorded. A line that came with the parent's lines is a copy and no
-observation until its price, or what the price is for, is changed in this version: so a price counts once however many
-versions repeat it, where it was entered and as it stands there, and `submitted` speaks of that version. Prices of
-different code sets, units or currencies are never put together. What a deleted project holds is left out.
+observation until its price, or what the price is for, is changed in this version, or the line removed and brought back.
+So a price counts once however many versions repeat it, where it was entered and as it stands there, and `submitted`
+speaks of that version. Prices of different code sets, units or currencies are never put together. What a deleted
+project holds is left out.
 """
 
 from collections.abc import Iterable
@@ -18,16 +19,34 @@ from msgspec.structs import replace
 
 from domain import company, membership
 from domain.decider import Event
-from domain.estimate import (
+from domain.estimate_events import (
+    ChangeUndone,
+    Classified,
     EstimateStarted,
+    EstimateStatusChanged,
     EstimateSubmitted,
     LineAdded,
     LineMoved,
     LineRemoved,
+    LineRestored,
     LineRevised,
     LinesImported,
+    LinesRemoved,
     MarginChanged,
+    MarkupsSet,
+    MitigationApplied,
+    MitigationWithdrawn,
     NotesChanged,
+    RiskAdded,
+    RiskClosed,
+    RiskOccurred,
+    RiskRemoved,
+    RiskReopened,
+    RiskRestored,
+    RiskRevised,
+    RisksCopied,
+    Tagged,
+    Untagged,
 )
 from domain.lines import Line
 from domain.project import (
@@ -155,11 +174,11 @@ projects_table = Table("price_history_projects", ProjectFacts, key=("project_id"
 _COMPARED: Final = ("code", "code_set", "code_edition", "unit", "quantity", "unit_price", "firmness", "pricing")
 
 
-def new_lines(seen: Seen) -> Iterable[tuple[Key, Line]]:
-    """Each line of the event with its key."""
+def told_lines(seen: Seen) -> Iterable[tuple[Key, Line]]:
+    """Each line that came, or went with its import, and its key."""
     estimate_id = identity(seen.raw_stream_id)
-    event: LineAdded | LinesImported = seen.event
-    lines = (event.line,) if isinstance(event, LineAdded) else event.lines
+    event: LineAdded | LineRestored | LinesImported | LinesRemoved = seen.event
+    lines = (event.line,) if isinstance(event, LineAdded | LineRestored) else event.lines
     return [((estimate_id, line.line_id), line) for line in lines]
 
 
@@ -196,7 +215,7 @@ def line_revised(row: LinePrice | None, seen: Seen, key: Key) -> LinePrice:
     return replace(row, **changed, copied=False, recorded_at=seen.recorded_at) if changed else row
 
 
-def line_removed(row: LinePrice | None, seen: Seen, key: Key) -> None:
+def line_removed(row: LinePrice | None, seen: Seen, part: object) -> None:
     return None
 
 
@@ -207,7 +226,7 @@ def estimate_started(row: EstimateFacts | None, seen: Seen, key: Key) -> Estimat
         project_id=event.project_id,
         version=event.version,
         currency=event.currency,
-        effective_on=None,
+        effective_on=event.effective_on,
         submitted=False,
     )
 
@@ -248,8 +267,10 @@ projection = Projection(
         ProjectDeleted: (change(projects_table, of_stream, project_deleted),),
         EstimateStarted: (change(estimates_table, of_stream, estimate_started),),
         EstimateSubmitted: (change(estimates_table, of_stream, estimate_submitted),),
-        LineAdded: (changes(lines_table, new_lines, line_added),),
-        LinesImported: (changes(lines_table, new_lines, line_added),),
+        LineAdded: (changes(lines_table, told_lines, line_added),),
+        LineRestored: (changes(lines_table, told_lines, line_added),),
+        LinesImported: (changes(lines_table, told_lines, line_added),),
+        LinesRemoved: (changes(lines_table, told_lines, line_removed),),
         LineRevised: (change(lines_table, named_line, line_revised),),
         LineRemoved: (change(lines_table, removed_line, line_removed),),
     },
@@ -261,6 +282,22 @@ projection = Projection(
             LineMoved,
             MarginChanged,
             NotesChanged,
+            MarkupsSet,
+            RiskAdded,
+            RiskRestored,
+            RisksCopied,
+            RiskRevised,
+            RiskRemoved,
+            MitigationApplied,
+            MitigationWithdrawn,
+            RiskClosed,
+            RiskReopened,
+            RiskOccurred,
+            Classified,
+            Tagged,
+            Untagged,
+            EstimateStatusChanged,
+            ChangeUndone,
             *company.company.events,
             *membership.membership.events,
         )

@@ -1,8 +1,8 @@
-"""Full-text search over projects, estimates and lines, ranked: what a company's people find by typing words.
+"""Full-text search over projects, estimates, risks and lines, ranked: what a company's people find by typing words.
 
-Every word that is typed is a prefix, and all of them must be in one thing's texts. A line keeps its id in every version
-of its project, and is found once: as it stands in the latest version whose line has the words, with the number of
-versions that have them. What a deleted project holds is found only when asked for.
+Every word that is typed is a prefix, and all of them must be in one thing's texts. A line, or a risk, keeps its id in
+every version of its project, and is found once: as it stands in the latest version that has the words, with the number
+of versions that have them. What a deleted project holds is found only when asked for.
 
 A common prefix is in most lines of a company. So that its answer costs no more than a rare word's, each kind of thing
 is spread over shelves by a digest of its id, each twice as large as the one before: they are searched from the smallest
@@ -23,16 +23,34 @@ from psycopg.rows import class_row
 
 from domain import company, membership
 from domain.decider import Event
-from domain.estimate import (
+from domain.estimate_events import (
+    ChangeUndone,
+    Classified,
     EstimateStarted,
+    EstimateStatusChanged,
     EstimateSubmitted,
     LineAdded,
     LineMoved,
     LineRemoved,
+    LineRestored,
     LineRevised,
     LinesImported,
+    LinesRemoved,
     MarginChanged,
+    MarkupsSet,
+    MitigationApplied,
+    MitigationWithdrawn,
     NotesChanged,
+    RiskAdded,
+    RiskClosed,
+    RiskOccurred,
+    RiskRemoved,
+    RiskReopened,
+    RiskRestored,
+    RiskRevised,
+    RisksCopied,
+    Tagged,
+    Untagged,
 )
 from domain.lines import Line
 from domain.project import (
@@ -44,15 +62,16 @@ from domain.project import (
     StatusChanged,
     VersionNumbered,
 )
+from domain.risks import Risk
 from eventstore.db import Reader
 from eventstore.sql import beside
 from projections import words
 from projections.projection import Key, Projection, Seen, Table, change, changes, identity, of_stream
 
-Kind = Literal["project", "estimate", "line"]
+Kind = Literal["project", "estimate", "risk", "line"]
 Texts = dict[str, str]
 
-KINDS: Final[tuple[Kind, ...]] = ("project", "estimate", "line")
+KINDS: Final[tuple[Kind, ...]] = ("project", "estimate", "risk", "line")
 CANDIDATES: Final = 200
 """So many things of a kind, in the versions they are in, are enough to choose the best from."""
 DOUBTS: Final = 3
@@ -64,7 +83,12 @@ DRIVEN_MAX: Final = 2_000
 EXCERPT_CHARACTERS: Final = 240
 """Of a longer text, so much is shown around the first hit."""
 
-_SHELVES: Final[Mapping[str, str]] = {"project": "01234", "estimate": "ABCDEF", "line": "abcdefghijk"}
+_SHELVES: Final[Mapping[str, str]] = {
+    "project": "01234",
+    "estimate": "ABCDEF",
+    "risk": "PQRSTUVW",
+    "line": "abcdefghijk",
+}
 """Per kind its shelves, the smallest first. A letter or digit each, which begins every word on it."""
 _LETTERS: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 _WEIGHTS: Final[Mapping[str, str]] = {
@@ -75,7 +99,10 @@ _WEIGHTS: Final[Mapping[str, str]] = {
     "location": "C",
     "building_type": "C",
 }
-"""What a hit in a field is worth, A the most; notes and metadata are worth D."""
+"""What a hit in a field is worth, A the most; all others are worth D."""
+
+
+_RISK_FIELDS: Final = ("title", "cause", "event", "consequence")
 
 
 class TextRow(msgspec.Struct, frozen=True):
@@ -123,8 +150,8 @@ class FieldHit(msgspec.Struct, frozen=True):
 
 
 class Hit(msgspec.Struct, frozen=True):
-    """A thing that was found, `id` in its kind. Of an estimate or line: in which version of the project, the latest
-    that has the words, and in how many.
+    """A thing that was found, `id` in its kind. Of an estimate, risk or line: in which version of the project, the
+    latest that has the words, and in how many.
     """
 
     kind: Kind
@@ -202,12 +229,24 @@ def removed_line_text(seen: Seen) -> list[Key]:
     return [("line", identity(seen.raw_stream_id), seen.event.line.line_id)]
 
 
-def new_line_texts(seen: Seen) -> Iterable[tuple[Key, Line]]:
-    """Each line of the event with its key."""
+def told_lines(seen: Seen) -> Iterable[tuple[Key, Line]]:
+    """Each line that came, or went with its import, and its key."""
     estimate_id = identity(seen.raw_stream_id)
-    event: LineAdded | LinesImported = seen.event
-    lines = (event.line,) if isinstance(event, LineAdded) else event.lines
+    event: LineAdded | LineRestored | LinesImported | LinesRemoved = seen.event
+    lines = (event.line,) if isinstance(event, LineAdded | LineRestored) else event.lines
     return [(("line", estimate_id, line.line_id), line) for line in lines]
+
+
+def told_risks(seen: Seen) -> Iterable[tuple[Key, Risk]]:
+    """Each risk that came, or went, with its key."""
+    estimate_id = identity(seen.raw_stream_id)
+    event: RiskAdded | RiskRestored | RiskRemoved | RisksCopied = seen.event
+    risks = event.risks if isinstance(event, RisksCopied) else (event.risk,)
+    return [(("risk", estimate_id, risk.risk_id), risk) for risk in risks]
+
+
+def risk_text(seen: Seen) -> list[Key]:
+    return [("risk", identity(seen.raw_stream_id), seen.event.risk_id)]
 
 
 def project_created(row: TextRow | None, seen: Seen, key: Key) -> TextRow | None:
@@ -254,7 +293,16 @@ def line_revised(row: TextRow | None, seen: Seen, key: Key) -> TextRow | None:
     return _changed(row, seen, "line", key[2], texts)
 
 
-def line_removed(row: TextRow | None, seen: Seen, key: Key) -> None:
+def risk_came(row: TextRow | None, seen: Seen, risk: Risk) -> TextRow | None:
+    return _row(seen, "risk", risk.risk_id, {field: getattr(risk, field) for field in _RISK_FIELDS})
+
+
+def risk_revised(row: TextRow | None, seen: Seen, key: Key) -> TextRow | None:
+    given = seen.event.now.given()
+    return _changed(row, seen, "risk", key[2], {field: given[field] for field in _RISK_FIELDS if field in given})
+
+
+def removed(row: TextRow | None, seen: Seen, part: object) -> None:
     return None
 
 
@@ -310,16 +358,34 @@ projection = Projection(
             change(texts_table, estimate_text, estimate_started),
         ),
         NotesChanged: (change(texts_table, estimate_text, notes_changed),),
-        LineAdded: (changes(texts_table, new_line_texts, line_added),),
-        LinesImported: (changes(texts_table, new_line_texts, line_added),),
+        LineAdded: (changes(texts_table, told_lines, line_added),),
+        LineRestored: (changes(texts_table, told_lines, line_added),),
+        LinesImported: (changes(texts_table, told_lines, line_added),),
         LineRevised: (change(texts_table, line_text, line_revised),),
-        LineRemoved: (change(texts_table, removed_line_text, line_removed),),
+        LineRemoved: (change(texts_table, removed_line_text, removed),),
+        LinesRemoved: (changes(texts_table, told_lines, removed),),
+        RiskAdded: (changes(texts_table, told_risks, risk_came),),
+        RiskRestored: (changes(texts_table, told_risks, risk_came),),
+        RisksCopied: (changes(texts_table, told_risks, risk_came),),
+        RiskRevised: (change(texts_table, risk_text, risk_revised),),
+        RiskRemoved: (changes(texts_table, told_risks, removed),),
     },
     ignores=frozenset[type[Event]](
         (
             StatusChanged,
             LineMoved,
             MarginChanged,
+            MarkupsSet,
+            MitigationApplied,
+            MitigationWithdrawn,
+            RiskClosed,
+            RiskReopened,
+            RiskOccurred,
+            Classified,
+            Tagged,
+            Untagged,
+            EstimateStatusChanged,
+            ChangeUndone,
             EstimateSubmitted,
             *company.company.events,
             *membership.membership.events,
@@ -403,7 +469,7 @@ async def search(
 ) -> Found:
     """At most `limit` hits, those after the best `after`. `wanted` is what `words.asked` makes of what was typed.
 
-    Hits are in order of how well they match; equal ones projects first, then estimates, then lines, those of a
+    Hits are in order of how well they match; equal ones projects first, then estimates, risks and lines, those of a
     project's latest version before others.
     """
     if not wanted:
@@ -456,7 +522,7 @@ def _order(found: tuple[Kind, _Candidate]) -> tuple[float, int, bool, int, int]:
 
 
 def _hit(kind: Kind, found: _Candidate, wanted: words.Asked) -> Hit:
-    called = {"project": "name", "estimate": "title", "line": "description"}[kind]
+    called = {"project": "name", "line": "description"}.get(kind, "title")
     texts = msgspec.json.decode(found.texts, type=Texts)
     told = [
         (field, texts[field], words.hits(texts[field], wanted))

@@ -71,8 +71,8 @@ async def search(
     project_id: FromQuery[UUID | None] = None,
     deleted: FromQuery[bool] = False,
 ) -> Response[Hits]:
-    """Projects, estimates and lines in which all these words are, the best first; with `deleted=true` those of deleted
-    projects too. A line is found once, in the latest version of the project that has the words.
+    """Projects, estimates, risks and lines in which all these words are, the best first; with `deleted=true` those of
+    deleted projects too. A risk or line is found once, in the latest version of the project that has the words.
     """
     paged.limit = min(paged.limit, HITS_MAX)
     after = paged.after(int) or 0

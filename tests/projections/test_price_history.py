@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from domain.decider import Command, Ref
-from domain.estimate import EstimateStarted, EstimateSubmitted, LineAdded, LineRemoved, LineRevised, LinesImported
+from domain.estimate_events import (
+    EstimateStarted,
+    EstimateSubmitted,
+    LineAdded,
+    LineRemoved,
+    LineRestored,
+    LineRevised,
+    LinesImported,
+    LinesRemoved,
+)
 from domain.lines import Line
 from domain.project import ProjectCreated, ProjectDeleted, ProjectRenamed, ProjectRestored
 from eventstore import log
@@ -50,12 +59,13 @@ def _steps(verb: str, body: st.SearchStrategy[dict[str, Any]]) -> Any:
 
 _ids = st.sampled_from(LINE_IDS).map(str)
 _started = st.builds(
-    lambda project_id, parent, currency: (
-        {"project_id": str(project_id), "currency": currency} | ({"parent_id": str(parent)} if parent else {})
+    lambda project_id, parent, currency, more: (
+        {"project_id": str(project_id), "currency": currency} | ({"parent_id": str(parent)} if parent else {}) | more
     ),
     st.sampled_from(PROJECT_IDS),
     st.none() | st.sampled_from(ESTIMATE_IDS[:2]),
     st.sampled_from(["USD", "USD", "EUR"]),
+    st.sampled_from([{}, {"effective_on": "1999-12-31"}, {"effective_on": "2022-01-28"}]),
 )
 steps = st.one_of(
     _steps("start-estimate", _started),
@@ -63,6 +73,7 @@ steps = st.one_of(
     _steps("revise-line", st.builds(lambda id, given: {"line_id": id, **given}, _ids, _priced)),
     _steps("revise-line", _ids.map(lambda id: {"line_id": id, "note": "remark"})),
     _steps("remove-line", _ids.map(lambda id: {"line_id": id})),
+    _steps("undo-change", st.integers(1, 9).map(lambda version: {"stream_version": version})),
     _steps("submit-estimate", st.just({})),
     st.builds(
         lambda id, verb: (Ref("project", id), command("project", verb)),
@@ -111,7 +122,7 @@ async def seen_until(reader: Reader, at: int) -> list[PriceObservation]:
                 started[id] = event
             case EstimateSubmitted():
                 submitted.add(id)
-            case LineAdded(line=added):
+            case LineAdded(line=added) | LineRestored(line=added):
                 lines[id, added.line_id] = (added, when)
             case LinesImported(source=source, lines=several):
                 lines |= {(id, each.line_id): (each, when if source == "import" else None) for each in several}
@@ -121,6 +132,9 @@ async def seen_until(reader: Reader, at: int) -> list[PriceObservation]:
                 lines[id, line_id] = (replace(before, **now.given()), when if touched else then)
             case LineRemoved(line=gone):
                 del lines[id, gone.line_id]
+            case LinesRemoved(lines=several):
+                for each in several:
+                    del lines[id, each.line_id]
     told = [
         PriceObservation(
             code=each.code,
@@ -130,7 +144,7 @@ async def seen_until(reader: Reader, at: int) -> list[PriceObservation]:
             currency=started[estimate_id].currency,
             unit_price=each.unit_price,
             quantity=each.quantity,
-            dated_on=when.astimezone(UTC).date(),
+            dated_on=started[estimate_id].effective_on or when.astimezone(UTC).date(),
             recorded_at=when,
             project_id=started[estimate_id].project_id,
             project_name=names[started[estimate_id].project_id],

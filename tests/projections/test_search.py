@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from domain.decider import Command, Ref
-from domain.estimate import Estimate
+from domain.estimate_state import Estimate
 from domain.project import Project
 from domain.registry import BY_CATEGORY
 from eventstore import log
@@ -49,6 +49,11 @@ def _line_body(number: int, description: str, more: dict[str, Any]) -> dict[str,
     return line(number, line_id=str(LINE_IDS[number]), description=description, **more)
 
 
+def _risk_body(risk_id: UUID, title: str, more: dict[str, Any]) -> dict[str, Any]:
+    fixed = {"kind": "threat", "probability": "0.2", "low": "1", "high": "2"}
+    return {"risk_id": str(risk_id), "title": title, **fixed, **more}
+
+
 _lines = st.builds(_line_body, st.integers(0, 4), phrases, st.fixed_dictionaries({}, optional={"code": phrases}))
 _started = st.builds(
     lambda project_id, parent, title: {
@@ -76,6 +81,22 @@ steps = st.one_of(
         ESTIMATE_IDS,
         st.builds(lambda id, given: {"line_id": str(id), "quantity": "2", **given}, _one(LINE_IDS), _some("note")),
     ),
+    _step(
+        "estimate",
+        "add-risk",
+        ESTIMATE_IDS,
+        st.builds(_risk_body, st.sampled_from(LINE_IDS[:2]), phrases, _some("cause", "event", "consequence")),
+    ),
+    _step(
+        "estimate",
+        "revise-risk",
+        ESTIMATE_IDS,
+        st.builds(
+            lambda id, given: {"risk_id": str(id), "probability": "0.3", **given}, _one(LINE_IDS[:2]), _some("event")
+        ),
+    ),
+    _step("estimate", "remove-risk", ESTIMATE_IDS, _one(LINE_IDS[:2]).map(lambda id: {"risk_id": str(id)})),
+    _step("estimate", "undo-change", ESTIMATE_IDS, st.integers(1, 9).map(lambda version: {"stream_version": version})),
     _step("estimate", "remove-line", ESTIMATE_IDS, _one(LINE_IDS).map(lambda id: {"line_id": str(id)})),
 )
 
@@ -91,6 +112,8 @@ def opening() -> list[tuple[Ref, Command]]:
     made.append((first, command("estimate", "start-estimate", **body, title="Bid, mill-and-overlay")))
     lines = [_line_body(0, "CONCRETE C.Y.", {"code": "2104504/00120"}), _line_body(1, "straße (bit.)", {})]
     made.append((first, command("estimate", "import-lines", lines=lines)))
+    risk = _risk_body(LINE_IDS[0], "café", {"cause": "mill C.Y."})
+    made.append((first, command("estimate", "add-risk", **risk)))
     made.append((second, command("estimate", "start-estimate", **body, parent_id=str(first.id))))
     return made
 
@@ -145,7 +168,7 @@ def expected(states: dict[Ref, Any], query: str, project_id: UUID | None) -> Fou
         return all(has(texts, chunk) for chunk in chunks)
 
     found: Found = set()
-    lines: dict[tuple[UUID, UUID], list[int]] = {}
+    parts: dict[tuple[str, UUID, UUID], list[int]] = {}
     for ref, state in states.items():
         if isinstance(state, Project) and not state.deleted and project_id in (None, ref.id):
             texts = (state.name, state.location, state.building_type, *state.metadata.values())
@@ -157,8 +180,11 @@ def expected(states: dict[Ref, Any], query: str, project_id: UUID | None) -> Fou
                 found.add(("estimate", state.project_id, ref.id, state.version, 1))
             for each in state.lines.values():
                 if fits(each.description, each.code, each.note):
-                    lines.setdefault((state.project_id, each.line_id), []).append(state.version)
-    return found | {("line", of, id, max(versions), len(versions)) for (of, id), versions in lines.items()}
+                    parts.setdefault(("line", state.project_id, each.line_id), []).append(state.version)
+            for risk in state.risks.values():
+                if fits(risk.title, risk.cause, risk.event, risk.consequence):
+                    parts.setdefault(("risk", state.project_id, risk.risk_id), []).append(state.version)
+    return found | {(*key, max(versions), len(versions)) for key, versions in parts.items()}
 
 
 @settings(
