@@ -9,7 +9,7 @@ from bench.ground import Ground
 from bench.load import Load
 from bench.measure import Line, Options, Report
 from bench.product import Product, line_id
-from cairn import contract, demo
+from cairn import demo
 
 TITLE = "memory of API and workers together"
 SECONDS, SECONDS_FULL = 60.0, 600.0
@@ -24,7 +24,7 @@ def measure(ground: Ground, options: Options) -> Report:  # noqa: ARG001  it run
     seconds = SECONDS_FULL if options.full else SECONDS
     with Product() as product:
         before = product.memory_bytes()
-        demo.load(product.url, product.operator_token, contract.load(None), lambda *_: None)
+        demo.load(product.url, product.operator_token, demo.carried(), lambda *_: None)
         after = product.memory_bytes()
         requests = _revising(product)
         looked: list[int] = []

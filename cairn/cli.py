@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import wraps
@@ -15,9 +16,9 @@ import click
 from api.identity import mint_operator
 from cairn import (
     care,
-    contract,
     demo,
     doctor,
+    generate,
     keys,
     replay,
     schema,
@@ -89,7 +90,7 @@ async def _up(all_settings: Settings, with_demo: bool, stay: bool) -> None:
             return
         show(f"Cairn runs at {system.url} (docs: {system.url}/schema). Data and logs: {system.folder}")
         if with_demo and system.operator_token:
-            await asyncio.to_thread(_load_sample, all_settings, system.url, system.operator_token)
+            await asyncio.to_thread(_load_sample, all_settings.tools.sample_data, system.url, system.operator_token)
         show("Ctrl-C stops everything.")
         await system.stopping.wait()
         say("stopping")
@@ -97,8 +98,11 @@ async def _up(all_settings: Settings, with_demo: bool, stay: bool) -> None:
         await system.stop()
 
 
-def _load_sample(all_settings: Settings, url: str, operator_token: str) -> None:
-    sample = contract.load(all_settings.tools.sample_data)
+def _load_sample(folder: str | None, url: str, operator_token: str) -> None:
+    try:
+        sample = demo.at_hand(folder)
+    except ValueError as error:
+        raise Failed(error) from error
     with terminal.bar() as bar:
         loaded = demo.load(url, operator_token, sample, bar.advance)
     show_table(
@@ -111,12 +115,32 @@ def _load_sample(all_settings: Settings, url: str, operator_token: str) -> None:
 
 
 @cairn.command("demo")
+@click.option("--data", "folder", type=click.Path(exists=True, file_okay=False), help="Folder with published data.")
 @plainly
-def demo_() -> None:
+def demo_(folder: str | None) -> None:
     """Load the sample data into the API that runs, and show what to try."""
     all_settings = settings.read()
     url, operator_token = tokens.whom_to_ask(all_settings)
-    _load_sample(all_settings, url, operator_token)
+    _load_sample(folder or all_settings.tools.sample_data, url, operator_token)
+
+
+@cairn.command("generate")
+@click.option("--projects", type=click.IntRange(1, 100_000), default=100, show_default=True, help="How many.")
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Same seed, same portfolio.")
+@click.option("--lines", type=click.IntRange(3, 5_000), default=30, show_default=True, help="Per estimate, on average.")
+@click.option("--dry-run", is_flag=True, help="Count the commands by verb, and send none.")
+@COMPANY
+@plainly
+def generate_(projects: int, seed: int, lines: int, dry_run: bool, company: UUID) -> None:
+    """Load a portfolio of projects that nobody ever built, labelled synthetic, into the API that runs."""
+    if dry_run:
+        counted = Counter(command.verb for run in generate.batches(projects, seed, lines) for command in run)
+        show_table(("verb", "commands"), sorted(counted.items()), numeric=("commands",))
+        return
+    portfolio = list(generate.batches(projects, seed, lines))
+    with tokens.caller(settings.read(), company) as client, terminal.bar() as bar:
+        sent = demo.send(client, [("projects", portfolio)], bar.advance)
+    show(f"{sent:,} commands")
 
 
 @cairn.command()

@@ -1,19 +1,23 @@
-"""Loads the sample by commands through the API: a company, its owner, a project, the engineer's estimate, five bids.
+"""Loads the sample by commands through the API: a company, its owner, a contract with its bids, and a portfolio.
 
-Every id follows from the contract, and every command id from what the command says: loading twice changes nothing.
+Every id follows from what is loaded, and every command id from what the command says: loading twice changes nothing.
 """
 
 import base64
 import hmac
-from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime
 from decimal import Decimal
+from pathlib import Path
+from threading import Lock
 from typing import Any
 from uuid import UUID, uuid5
 
 import msgspec
 
 from api.identity import secret_hash_of
+from cairn import catalogues, contract, forecasts, generate
 from cairn.client import ApiError, Client, Command, token_of
 from cairn.contract import Contract, Line, Offer
 
@@ -22,9 +26,26 @@ COMPANY = uuid5(IDS, "company")
 OWNER = uuid5(IDS, "owner")
 BATCH = 50
 """Commands in one request."""
+CALLERS = 4
+"""Requests in flight."""
+GENERATED = 25
+"""Projects of the portfolio that is made up where no published data is at hand."""
+SEED = 2026
+BESIDE = Path(__file__).parents[2] / "shared" / "data"
+"""Where published data is looked for when no folder is named."""
 
+Chapter = tuple[str, list[list[Command]]]
+"""A title, and runs of commands: those of one run in order, the runs in any order."""
 Advance = Callable[[str, int, int], None]
 """Told what is being loaded, how many commands are done and how many there are."""
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """What there is to load. `sums` is what the portfolio's forecasts add up to, by the date they were reported on."""
+
+    contract: Contract
+    chapters: list[Chapter]
+    sums: dict[date, Decimal]
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -45,26 +66,94 @@ class Loaded(msgspec.Struct, frozen=True):
     rumble_strips: UUID
 
 
-def load(url: str, operator_token: str, contract: Contract, advance: Advance) -> Loaded:
-    """Load the contract. Raises ApiError, also when the totals read back are not the contract's to the cent."""
-    batches = [(f"bid of {_name(offer)}", list(_bid(contract, offer))) for offer in contract.offers]
-    batches.insert(0, ("engineer's estimate", list(_engineers_estimate(contract))))
-    total = sum(len(commands) for _, commands in batches)
+def carried() -> Sample:
+    """What needs no files: the contract's figures, and a portfolio made up."""
+    return Sample(contract.load(None), [("a synthetic portfolio", list(generate.batches(GENERATED, SEED)))], {})
+
+
+def at_hand(folder: str | None) -> Sample:
+    """The sample: from the published files in `folder`, or where they usually lie; else as carried along, with a
+    portfolio made up. Raises OSError, ValueError.
+    """
+    if folder is None and not BESIDE.is_dir():
+        return carried()
+    where = Path(folder or BESIDE)
+    reports = forecasts.read(where)
+    chapters = [
+        ("code sets", list(catalogues.code_sets(where))),
+        ("price books", list(catalogues.price_books(where))),
+        ("capital projects", list(forecasts.batches(reports))),
+    ]
+    return Sample(contract.load(str(where)), chapters, forecasts.at_each_date(reports))
+
+
+def load(url: str, operator_token: str, sample: Sample, advance: Advance) -> Loaded:
+    """Load the sample. Raises ApiError, also when what is read back is not the published figures to the cent."""
+    offered = sample.contract.offers
+    bids = [(f"bid of {_name(offer)}", [list(_bid(sample.contract, offer))]) for offer in offered]
+    first: Chapter = ("engineer's estimate", [list(_engineers_estimate(sample.contract))])
+    chapters = [first, *bids, *sample.chapters]
     token = owner_token(operator_token, datetime.now(UTC).year)
-    advance("company", 0, total)
+    progress = _Progress(sum(len(run) for _, runs in chapters for run in runs), advance)
     with Client(url, operator_token, COMPANY) as operator:
+        progress.begin("company")
         for command in _company(token):
             operator.send(command)
-    receipts: list[dict[str, Any]] = []
     with Client(url, token) as owner:
-        for title, commands in batches:
-            for begin in range(0, len(commands), BATCH):
-                advance(title, len(receipts), total)
-                receipts += owner.send_all(commands[begin : begin + BATCH])
-        advance("comparing totals", total, total)
-        loaded = _loaded(contract, token, receipts)
+        receipts = [_load_chapter(owner, chapter, progress) for chapter in chapters]
+        progress.begin("comparing totals")
+        loaded = _loaded(sample.contract, token, receipts)
         _compare(owner, loaded)
+        _compare_sums(owner, sample.sums, loaded.after)
     return loaded
+
+
+def send(client: Client, chapters: Iterable[Chapter], advance: Advance) -> int:
+    """Sends chapters, one after the other; how many commands there were. Raises ApiError."""
+    known = list(chapters)
+    total = sum(len(run) for _, runs in known for run in runs)
+    progress = _Progress(total, advance)
+    for chapter in known:
+        _load_chapter(client, chapter, progress)
+    return total
+
+
+class _Progress:
+    """Tells how far a load is, from several threads."""
+
+    def __init__(self, total: int, advance: Advance) -> None:
+        self._total = total
+        self._advance = advance
+        self._title = ""
+        self._done = 0
+        self._lock = Lock()
+
+    def begin(self, title: str) -> None:
+        with self._lock:
+            self._title = title
+            self._advance(title, self._done, self._total)
+
+    def more(self, count: int) -> None:
+        with self._lock:
+            self._done += count
+            self._advance(self._title, self._done, self._total)
+
+
+def _load_chapter(client: Client, chapter: Chapter, progress: _Progress) -> list[dict[str, Any]]:
+    """The receipts, in the order of the commands."""
+    title, runs = chapter
+    progress.begin(title)
+
+    def load_run(run: list[Command]) -> list[dict[str, Any]]:
+        receipts: list[dict[str, Any]] = []
+        for begin in range(0, len(run), BATCH):
+            sent = client.send_all(run[begin : begin + BATCH])
+            progress.more(len(sent))
+            receipts += sent
+        return receipts
+
+    with ThreadPoolExecutor(CALLERS) as callers:
+        return [receipt for receipts in callers.map(load_run, runs) for receipt in receipts]
 
 
 def owner_token(operator_token: str, year: int) -> str:
@@ -163,19 +252,21 @@ def _name(offer: Offer) -> str:
     return offer.name or f"bidder {offer.bidder}"
 
 
-def _loaded(contract: Contract, token: str, receipts: list[dict[str, Any]]) -> Loaded:
+def _loaded(contract: Contract, token: str, receipts: list[list[dict[str, Any]]]) -> Loaded:
+    """`receipts` by chapter: the engineer's estimate, the bids, the rest."""
     totals = [("Engineer's estimate", contract.estimated())]
     totals += [(f"Bid of {_name(offer)}", contract.offered(offer)) for offer in contract.offers]
     versions = range(1, len(totals) + 1)
+    last = max((receipt for chapter in receipts for receipt in chapter), key=lambda receipt: receipt["position"])
     return Loaded(
         company=COMPANY,
         token=token,
         project=project_id(contract),
         estimates=[estimate_id(contract, version) for version in versions],
         totals=totals,
-        after=token_of(receipts[-1]),
-        position=receipts[-1]["position"],
-        bid_started_at=receipts[len(list(_engineers_estimate(contract)))]["position"],
+        after=token_of(last),
+        position=last["position"],
+        bid_started_at=receipts[1][0]["position"],
         rumble_strips=line_id(contract, next(iter(contract.offers[0].submitted))),
     )
 
@@ -186,3 +277,12 @@ def _compare(owner: Client, loaded: Loaded) -> None:
         estimate: Mapping[str, Any] = owner.get(f"/estimates/{id}", newer_than=loaded.after)
         if Decimal(str(estimate["base_total"])) != expected:
             raise ApiError(f"{title} adds up to {estimate['base_total']}, and should to {expected}")
+
+
+def _compare_sums(owner: Client, sums: Mapping[date, Decimal], after: str) -> None:
+    """Ask for the sum of all forecasts as of each date they were reported on."""
+    for day, expected in sums.items():
+        answer: Mapping[str, Any] = owner.get("/portfolio/forecast", newer_than=after, effective_on=str(day))
+        found = Decimal(str(answer["base_total"]))
+        if found != expected:
+            raise ApiError(f"the forecasts of {day} add up to {found}, and should to {expected}")
