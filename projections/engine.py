@@ -294,6 +294,7 @@ class Engine:
             await self._begin(reader, [(target, batch, touched)])
             if refused is None:
                 batch.fold(waiting)
+                await self._add_up(reader, [(target, batch)])
             else:
                 batch.park(events[0], refused)
             await self._write(reader, [(target, batch)], position, events[-1].position)
@@ -311,6 +312,7 @@ class Engine:
             await self._begin(reader, [(target, batch, batch.touched()) for target, batch in works])
             for (_, batch), keys in zip(works, waiting, strict=True):
                 batch.fold(keys)
+            await self._add_up(reader, works)
             await self._write(reader, works, position, events[-1].position)
         return events
 
@@ -344,6 +346,13 @@ class Engine:
         ]
         for batch, name, table, asking in asked:
             batch.begin(name, await table.found(asking))
+
+    async def _add_up(self, reader: Reader, works: Sequence[tuple[Target, Batch]]) -> None:
+        """Brings the sums of folded batches on. Which of them that touches is known only now."""
+        touched = [(target, batch, batch.summed()) for target, batch in works if target.projection.sums]
+        await self._begin(reader, touched)
+        for _, batch, _ in touched:
+            batch.add_up()
 
     async def _write(self, reader: Reader, works: Sequence[tuple[Target, Batch]], position: int, reached: int) -> None:
         await write(reader.connection, [(target.tables, batch.rows) for target, batch in works])

@@ -1,14 +1,16 @@
 """A batch of events → the row versions it makes and closes, in memory and in position order. Pure."""
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
+from operator import add, itemgetter, neg, sub
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
 
 from eventstore.codec import Undecodable
 from eventstore.log import Recorded, Stored
-from projections.projection import Key, Projection, Seen, Table
+from projections.projection import EVERYTHING, Key, Projection, Seen, Sums, Table
 
 FOREVER = 2**63 - 1
 """The `valid_to` of a row that still holds."""
@@ -69,6 +71,8 @@ class Cell:
 
 _Step = tuple["Rows", _Fold, Cell | None, Any]
 _Undo = tuple["Rows", Cell | None, Row | None, int, int, int]
+_Move = tuple[Seen, Row | None, Row | None]
+"""An event, and a row before and after it."""
 
 
 class Rows:
@@ -76,10 +80,11 @@ class Rows:
     and valid_to, but for those that still hold: they are the last of each key in `cells`.
     """
 
-    __slots__ = ("cells", "closed", "made", "table")
+    __slots__ = ("cells", "closed", "made", "moves", "table")
 
-    def __init__(self, table: Table[Any]) -> None:
+    def __init__(self, table: Table[Any], *, summed: bool = False) -> None:
         self.table = table
+        self.moves: list[_Move] | None = [] if summed else None
         self.cells: dict[Key, Cell] = {}
         self.closed: list[str] = []
         self.made: list[tuple[Row, int, int]] = []
@@ -102,11 +107,16 @@ class Rows:
 
 
 class Batch:
-    """Events of one company on their way into one model: `touched()`, then `begin` with the rows found, then `fold`."""
+    """Events of one company on their way into one model: `touched()`, then `begin` with the rows found, then `fold`.
+
+    Of a model with sums then `summed()`, `begin` with the rows of those, and `add_up`.
+    """
 
     def __init__(self, projection: Projection, events: Sequence[Read]) -> None:
         self.projection = projection
-        self.rows = {table.name: Rows(table) for table in projection.tables}
+        summed = {sums.of.name for sums in projection.sums}
+        self.rows = {table.name: Rows(table, summed=table.name in summed) for table in projection.tables}
+        self._sums: list[tuple[Rows, list[_Added]]] = []
         self.handled: list[Read] = []
         self.ignored: list[Read] = []
         self.parked: list[Parked] = []
@@ -171,7 +181,28 @@ class Batch:
         """Parks the only event of this batch, which the database refused."""
         self.parked.append(Parked(event, self._key(event), error))
 
+    def summed(self) -> dict[str, list[Key]]:
+        """After the fold: the keys, by table, of the sums that its changes touch."""
+        for sums in self.projection.sums:
+            moves, into = self.rows[sums.of.name].moves or (), self.rows[sums.into.name]
+            added = [each for each in _added(sums, moves) if each.amounts]
+            for each in added:
+                for key in each.amounts:
+                    into.cell(key)
+            self._sums.append((into, added))
+        tables = {sums.into.name for sums in self.projection.sums}
+        return {name: keys for name, keys in self.touched().items() if name in tables}
+
+    def add_up(self) -> None:
+        """Puts the changes into the sums, each event's into versions of its own."""
+        for into, added in self._sums:
+            for each in added:
+                for key, amounts in each.amounts.items():
+                    _change_row(into, _plus, into.cells[key], (into.table.row, key, amounts), each.event, [])
+
     def _key(self, event: Read) -> str:
+        if self.projection.sums:
+            return EVERYTHING
         if isinstance(event, Unreadable):
             return str(UUID(bytes=event.raw_stream_id))
         return str(self.projection.key(event))
@@ -189,8 +220,39 @@ class Batch:
                 if cell is not None:
                     cell.row, cell.since = row, since
                 del rows.closed[closed:], rows.made[made:]
+                if rows.moves is not None:  # those of this event are the last
+                    while rows.moves and rows.moves[-1][0] is event:
+                        rows.moves.pop()
             return error
         return None
+
+
+class _Added(NamedTuple):
+    """What an event adds to the sums of one table, by key."""
+
+    event: Seen
+    amounts: dict[Key, tuple[Any, ...]]
+
+
+def _added(sums: Sums, moves: Sequence[_Move]) -> Iterator[_Added]:
+    """By event: new contributions less old ones, without those that cancel out."""
+    for event, group in groupby(moves, key=itemgetter(0)):
+        amounts: dict[Key, tuple[Any, ...]] = {}
+        for _, before, after in group:
+            if before is not None:
+                for key, parts in sums.parts(before):
+                    amounts[key] = tuple(map(sub, amounts[key], parts)) if key in amounts else tuple(map(neg, parts))
+            if after is not None:
+                for key, parts in sums.parts(after):
+                    amounts[key] = tuple(map(add, amounts[key], parts)) if key in amounts else parts
+        yield _Added(event, {key: parts for key, parts in amounts.items() if any(parts)})
+
+
+def _plus(row: Row | None, _: Seen, part: tuple[type[Any], Key, tuple[Any, ...]]) -> Row | None:
+    kind, key, amounts = part
+    if row is not None:
+        amounts = tuple(map(add, msgspec.structs.astuple(row)[len(key) :], amounts))
+    return kind(*key, *amounts) if any(amounts) else None
 
 
 def _add_row(rows: Rows, fold: _Fold, part: Any, event: Any, undo: list[_Undo]) -> None:
@@ -198,6 +260,8 @@ def _add_row(rows: Rows, fold: _Fold, part: Any, event: Any, undo: list[_Undo]) 
     if row is not None:
         undo.append((rows, None, None, 0, 0, len(rows.made)))
         rows.made.append((row, event.position, FOREVER))
+        if rows.moves is not None:
+            rows.moves.append((event, None, row))
 
 
 def _change_row(rows: Rows, fold: _Fold, cell: Cell, part: Any, event: Any, undo: list[_Undo]) -> None:
@@ -214,6 +278,8 @@ def _change_row(rows: Rows, fold: _Fold, cell: Cell, part: Any, event: Any, undo
         elif since != position:
             rows.made.append((row, since, position))
     cell.row, cell.since = after, position
+    if rows.moves is not None:
+        rows.moves.append((event, row, after))
 
 
 def _text(event: Read, error: Exception) -> str:

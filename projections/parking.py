@@ -133,6 +133,9 @@ async def _replay_some(
             batch.begin(name, found)
         if refused is None:
             batch.fold(set())
+            for name, found in (await target.tables.current(reader, batch.summed())).items():
+                batch.begin(name, found)
+            batch.add_up()
         else:
             batch.park(events[0], refused)
         await write(reader.connection, [(target.tables, batch.rows)])

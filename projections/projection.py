@@ -54,6 +54,20 @@ class Change:
     fold: Callable[[Any, Seen, Any], Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """Rows of `into` that add up what rows of `of` contribute: with every change of a row its old contribution is taken
+    out and its new one put in, so nothing is ever counted again.
+
+    `parts` gives, for a row, the keys it counts under, each with its measures: what the columns of `into` that follow its
+    key add up, in their order. A sum of which nothing is left but zeros is no row.
+    """
+
+    of: Table[Any]
+    into: Table[Any]
+    parts: Callable[[Any], Iterable[tuple[Key, tuple[Any, ...]]]]
+
+
 def change(
     table: Table[R], keys: Callable[[Seen], Iterable[Key]], fold: Callable[[R | None, Seen, Key], R | None]
 ) -> Change:
@@ -78,12 +92,17 @@ def stream_of(seen: Seen) -> UUID:
     return identity(seen.raw_stream_id)
 
 
+EVERYTHING = "everything"
+"""The parking key of a model with sums: things share rows there, so all that follows waits."""
+
+
 @dataclass(frozen=True, eq=False)
 class Projection:
     """A read model. Bump `version` when what is computed changes; an index added to the schema needs no bump.
 
-    `key` names what is parked together when a fold fails: changes of different keys must touch different rows. `inline`
-    models are applied in the append's own transaction, and their folds may raise Rejected.
+    `key` names what is parked together when a fold fails: changes of different keys must touch different rows, so a
+    model with `sums` parks everything. `inline` models are applied in the append's own transaction, and their folds may
+    raise Rejected; they have no sums.
     """
 
     name: str
@@ -94,6 +113,7 @@ class Projection:
     ignores: frozenset[type[Event]] = frozenset()
     key: Callable[[Seen], object] = stream_of
     inline: bool = False
+    sums: tuple[Sums, ...] = ()
     changes: Mapping[str, tuple[Change, ...]] = field(init=False)
     """By event tag."""
 
@@ -104,4 +124,6 @@ class Projection:
         foreign = {each.table.name for made in self.on.values() for each in made} - {t.name for t in self.tables}
         if foreign:
             raise TypeError(f"{self.name} changes tables that are not its own: {sorted(foreign)}")
+        if self.inline and self.sums:
+            raise TypeError(f"{self.name} is applied inline and cannot have sums")
         object.__setattr__(self, "changes", {tag_of(event): made for event, made in self.on.items()})
