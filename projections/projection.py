@@ -59,8 +59,8 @@ class Sums:
     """Rows of `into` that add up what rows of `of` contribute: with every change of a row its old contribution is taken
     out and its new one put in, so nothing is ever counted again.
 
-    `parts` gives, for a row, the keys it counts under, each with its measures: what the columns of `into` that follow its
-    key add up, in their order. A sum of which nothing is left but zeros is no row.
+    `parts` gives, for a row, the keys it counts under, each with its measures, which the columns of `into` that follow
+    its key add up, in their order. A sum of which nothing is left but zeros is no row.
     """
 
     of: Table[Any]

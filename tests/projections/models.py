@@ -8,13 +8,19 @@ from domain.decider import Event
 from domain.project import ProjectCreated, ProjectRenamed
 from domain.registry import EVENTS
 from eventstore.sql import parse
-from projections.projection import Change, Key, Projection, Seen, Table, change, of_stream
+from projections.projection import Change, Key, Projection, Seen, Sums, Table, change, of_stream
 
 SCHEMA = b"""
 -- name: schema
 create table if not exists names_seen (
   tenant uuid not null, project_id uuid not null, name text not null, renamed smallint not null,
   valid_from bigint not null, valid_to bigint not null, primary key (tenant, project_id, valid_to)
+) partition by range (valid_to)
+"""
+LENGTHS_SCHEMA = b""";
+create table if not exists names_by_length (
+  tenant uuid not null, length integer not null, names integer not null, renamed integer not null,
+  valid_from bigint not null, valid_to bigint not null, primary key (tenant, length, valid_to)
 ) partition by range (valid_to)
 """
 
@@ -25,7 +31,14 @@ class NameSeen(msgspec.Struct, frozen=True):
     renamed: int
 
 
+class NamesOfLength(msgspec.Struct, frozen=True):
+    length: int
+    names: int
+    renamed: int
+
+
 names_seen = Table("names_seen", NameSeen, key=("project_id",))
+names_by_length = Table("names_by_length", NamesOfLength, key=("length",))
 fails_on: set[str] = set()
 """Names whose fold raises."""
 
@@ -44,8 +57,8 @@ def renamed(row: NameSeen | None, seen: Seen, key: Key) -> NameSeen:
     return NameSeen(key[0], seen.event.now, renames)
 
 
-def model(version: int = 1) -> Projection:
-    """The model, as of some release."""
+def model(version: int = 1, *, summed: bool = False) -> Projection:
+    """The model, as of some release; `summed`: with the names counted by their length."""
     handled: dict[type[Event], tuple[Change, ...]] = {
         ProjectCreated: (change(names_seen, of_stream, created),),
         ProjectRenamed: (change(names_seen, of_stream, renamed),),
@@ -53,8 +66,9 @@ def model(version: int = 1) -> Projection:
     return Projection(
         name="names_seen",
         version=version,
-        sql=parse(SCHEMA),
-        tables=(names_seen,),
+        sql=parse(SCHEMA + (LENGTHS_SCHEMA if summed else b"")),
+        tables=(names_seen, names_by_length) if summed else (names_seen,),
+        sums=(Sums(names_seen, names_by_length, lambda row: [((len(row.name),), (1, row.renamed))]),) if summed else (),
         on=handled,
         ignores=frozenset(EVENTS.values()) - frozenset(handled),
     )

@@ -14,6 +14,7 @@ from projections.engine import Engine, Fenced
 from projections.folding import read_one
 from projections.leases import SLICES, Leases
 from projections.parking import NotParked
+from projections.projection import EVERYTHING
 from projections.registry import FOLLOWED
 from tests.projections import models
 from tests.projections.commands import command, edit, estimate, line, member, project
@@ -290,3 +291,59 @@ async def test_unchanged_rows_write_nothing(world: World, company: Company) -> N
     async with company.reading() as reader:
         versions = await reader.tuples(b"select valid_from, valid_to from read.names_seen", {})
     assert versions == [(1, 2**63 - 1)]
+
+
+async def _lengths(company: Company, at: int = POSITION_MAX) -> dict[int, tuple[int, int]]:
+    statement = (
+        b"select length, names, renamed from read.names_by_length where valid_from <= %(at)s and valid_to > %(at)s"
+    )
+    async with company.reading() as reader:
+        return {row[0]: (row[1], row[2]) for row in await reader.tuples(statement, {"at": at})}
+
+
+async def test_sums_follow_every_event_and_vanish_at_nothing(world: World, company: Company) -> None:
+    engine = await world.engine([models.model(summed=True)])
+    first, _ = await project(company, "one"), await project(company, "two")
+    renamed = await _rename(company, first, "three")
+    again = await _rename(company, first, "seven")
+    await engine.advance(company.tenant)
+    assert await _lengths(company, 1) == {3: (1, 0)}
+    assert await _lengths(company, 2) == {3: (2, 0)}
+    assert await _lengths(company, renamed) == {3: (1, 0), 5: (1, 1)}
+    assert await _lengths(company, again) == {3: (1, 0), 5: (1, 2)}
+    await _rename(company, first, "6 long")
+    await engine.advance(company.tenant)  # now from stored rows
+    assert await _lengths(company) == {3: (1, 0), 6: (1, 3)}
+    assert await _lengths(company, again) == {3: (1, 0), 5: (1, 2)}
+
+
+async def test_what_fails_in_a_model_with_sums_parks_all_that_follows(world: World, company: Company) -> None:
+    """Things share rows there, so the sums would not be those of any moment."""
+    engine = await world.engine([models.model(summed=True)])
+    good, bad = await project(company, "good"), await project(company, "bad")
+    models.fails_on.add("poison")
+    await _rename(company, bad, "poison")
+    last = await _rename(company, good, "better")
+    await engine.advance(company.tenant)
+    assert await _lengths(company) == {4: (1, 0), 3: (1, 0)}
+    async with company.reading() as reader:
+        [parked] = await parking.waiting(reader)
+        assert (parked.key, parked.events) == (EVERYTHING, 2)
+    models.fails_on.clear()
+    healed = await parking.replay(engine, company.tenant, "names_seen", EVERYTHING)
+    assert (healed.handled, healed.waiting) == (2, 0)
+    assert await _lengths(company, last - 1) == {4: (1, 0), 6: (1, 1)}
+    assert await _lengths(company) == {6: (2, 2)}
+    async with company.reading() as reader:
+        assert await delivery.verify(reader, "names_seen") == []
+
+
+async def test_a_value_that_a_sum_cannot_hold_is_parked_too(world: World, company: Company) -> None:
+    engine = await world.engine([models.model(summed=True)])
+    first = await project(company, "first")
+    await _rename(company, first, "too many")  # more renames than a smallint holds
+    await engine.advance(company.tenant)
+    assert await _lengths(company) == {5: (1, 0)}
+    async with company.reading() as reader:
+        [parked] = await parking.waiting(reader)
+        assert (parked.key, parked.events) == (EVERYTHING, 1)
