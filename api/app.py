@@ -16,7 +16,20 @@ from api.gate import Gate
 from api.health import Figures, Health, Lag
 from api.identity import Identities
 from api.live import LiveSide
-from api.queries import accuracy, actuals, codeset, company, estimate, finding, log, pricebook, project, simulation
+from api.queries import (
+    accuracy,
+    actuals,
+    codeset,
+    company,
+    comparison,
+    estimate,
+    finding,
+    log,
+    portfolio,
+    pricebook,
+    project,
+    simulation,
+)
 from api.settings import ApiSettings
 from api.views import NotModified, QuerySide
 from api.waiting import CatchUp, LogFollowers
@@ -33,7 +46,20 @@ from projections.inline import InlineModels
 from projections.registry import INLINE
 
 SIDES: Final = frozenset({"commands", "queries"})
-QUERIES: Final = (project, estimate, simulation, actuals, codeset, pricebook, accuracy, finding, company, log)
+QUERIES: Final = (
+    project,
+    estimate,
+    comparison,
+    simulation,
+    actuals,
+    codeset,
+    pricebook,
+    portfolio,
+    accuracy,
+    finding,
+    company,
+    log,
+)
 """One line per module of queries; each names its routes that answer in pages, and those that answer one thing."""
 ACCESS: Final = "access"
 

@@ -75,6 +75,9 @@ KINDS: Final[Mapping[str, Kind]] = {
     "model.behind": Kind(503, "The read model has not yet reached the position asked for."),
     "cursor.malformed": Kind(400, "The cursor is not one that this server gave out."),
     "cursor.of-another-query": Kind(400, "The cursor was given out for another query."),
+    "comparison.currencies-differ": Kind(
+        422, "Versions in different currencies cannot be compared: nothing is converted."
+    ),
     "stream.too-many": Kind(503, "Too many event streams are open."),
     "system.busy": Kind(503, "Too many requests are under way."),
     "system.unavailable": Kind(503, "The system cannot take this now."),

@@ -212,14 +212,14 @@ class _Project:
         if self.outcome == "draft":
             return
         if self.outcome == "in-review":
-            yield Command("estimate", self.bid, "change-status", {"status": "in-review"})
+            yield Command("estimate", self.bid, "change-estimate-status", {"status": "in-review"})
             return
         yield Command("estimate", self.bid, "submit-estimate", {})
         if self.outcome == "submitted":
             return
         status = "lost" if self.outcome == "lost" else "awarded"
         reason = "A lower bid." if status == "lost" else "Lowest responsive bid."
-        yield Command("estimate", self.bid, "change-status", {"status": status, "reason": reason})
+        yield Command("estimate", self.bid, "change-estimate-status", {"status": status, "reason": reason})
         yield Command("project", self.id, "change-status", {"status": status})
         if self.outcome == "finished":
             yield from self._actuals()

@@ -62,7 +62,7 @@ from projections.estimate_risks import (
     untagged,
 )
 from projections.projection import Key, Projection, Seen, Table, change, changes, identity, of_stream
-from projections.totals import as_document, as_priced, as_stored, cost_and_bid, totals_after
+from projections.totals import as_document, as_priced, as_stored, cost_and_bid, lines_more, totals_after
 
 
 class EstimateHeader(msgspec.Struct, frozen=True):
@@ -215,17 +215,9 @@ def lines_counted(row: EstimateHeader | None, seen: Seen, key: Key) -> EstimateH
         base_total=totals.base,
         allowance_total=totals.allowance,
         alternate_total=totals.alternate,
-        line_count=row.line_count + _lines_more(seen.event),
+        line_count=row.line_count + lines_more(seen.event),
     )
     return after if totals.base == row.base_total else _priced(after)
-
-
-def _lines_more(event: Event) -> int:
-    if isinstance(event, LinesImported):
-        return len(event.lines)
-    if isinstance(event, LinesRemoved):
-        return -len(event.lines)
-    return {LineAdded: 1, LineRestored: 1, LineRemoved: -1}.get(type(event), 0)
 
 
 def touched(row: EstimateHeader | None, seen: Seen, key: Key) -> EstimateHeader:

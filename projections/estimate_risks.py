@@ -90,14 +90,15 @@ def risk_changed(row: EstimateRisk | None, seen: Seen, key: Key) -> EstimateRisk
     adds = row.contribution
     if not isinstance(event, RiskOccurred):
         adds = EXACT.add(EXACT.subtract(adds, event.adjusted_was), event.adjusted_now)
-    return _risk_row(risk_after(_risk_of(row), event), seen, adds)
+    return _risk_row(risk_after(risk_of(row), event), seen, adds)
 
 
 def risk_removed(row: EstimateRisk | None, seen: Seen, risk: Risk) -> None:
     return None
 
 
-def _risk_of(row: EstimateRisk) -> Risk:
+def risk_of(row: EstimateRisk) -> Risk:
+    """The risk of a row."""
     fields = {name: getattr(row, name) for name in Risk.__struct_fields__}
     return Risk(**fields | {"response": msgspec.convert(row.response, Response | None)})
 

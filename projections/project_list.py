@@ -1,8 +1,8 @@
 """The company's projects, each with the figures of its latest estimate version."""
 
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -40,7 +40,7 @@ from domain.simulation import SimulationEvent
 from eventstore.db import Reader
 from eventstore.sql import beside
 from projections.projection import Key, Projection, Seen, Table, change, of_stream
-from projections.totals import ADJUSTING, COUNTED, as_stored, base_after, cost_and_bid
+from projections.totals import ADJUSTING, COUNTED, as_stored, base_after, cost_and_bid, lines_more
 
 
 class ProjectRow(msgspec.Struct, frozen=True):
@@ -65,8 +65,13 @@ class EstimateRow(msgspec.Struct, frozen=True):
     """The figures of an estimate version."""
 
     estimate_id: UUID
+    project_id: UUID
+    version: int
+    effective_on: date | None
+    aace_class: int | None
     status: str
     currency: str
+    line_count: int
     base_total: Decimal
     risk_adjustment: Decimal
     markups: list[dict[str, Any]]
@@ -101,8 +106,42 @@ class ProjectSummary(msgspec.Struct, frozen=True):
     updated_at: datetime
 
 
-TOUCHING: Final = (LineMoved, NotesChanged, RiskOccurred, Classified, Tagged, Untagged, ChangeUndone)
+TOUCHING: Final = (LineMoved, NotesChanged, RiskOccurred, Tagged, Untagged, ChangeUndone)
 """The events that change an estimate, but none of its figures."""
+
+Grouping: TypeAlias = Literal["estimate_status", "project_status", "building_type", "aace_class"]
+
+
+class PortfolioRow(msgspec.Struct, frozen=True):
+    """Latest versions of one group, in one currency. `group` is null where a project has no such fact.
+
+    `margin` is final bid less cost, and `margin_fraction` that as a fraction of the bid (six places), null at bid 0.
+    """
+
+    currency: str
+    group: str | None
+    projects: int
+    base_total: Decimal
+    risk_adjustment: Decimal
+    cost: Decimal
+    final_bid: Decimal
+    margin: Decimal
+    margin_fraction: Decimal | None
+
+
+class ForecastRow(msgspec.Struct, frozen=True):
+    """What projects were to cost as of a business date: of each the newest version effective by then, by currency.
+
+    `without_figure` counts those whose version of that date had no line: absent, which is not zero.
+    """
+
+    currency: str
+    projects: int
+    without_figure: int
+    base_total: Decimal
+    cost: Decimal
+    final_bid: Decimal
+
 
 projects_table = Table("project_list_projects", ProjectRow, key=("project_id",))
 estimates_table = Table("project_list_estimates", EstimateRow, key=("estimate_id",))
@@ -168,8 +207,13 @@ def estimate_started(row: EstimateRow | None, seen: Seen, key: Key) -> EstimateR
     event: EstimateStarted = seen.event
     started = EstimateRow(
         estimate_id=key[0],
+        project_id=event.project_id,
+        version=event.version,
+        effective_on=event.effective_on,
+        aace_class=event.aace_class,
         status="draft",
         currency=event.currency,
+        line_count=0,
         base_total=ZERO,
         risk_adjustment=ZERO,
         markups=as_stored(event.markups),
@@ -184,9 +228,10 @@ def estimate_started(row: EstimateRow | None, seen: Seen, key: Key) -> EstimateR
 def total_changed(row: EstimateRow | None, seen: Seen, key: Key) -> EstimateRow:
     before = _started(row)
     base = base_after(before.base_total, seen)
+    lines = before.line_count + lines_more(seen.event)
     if base == before.base_total:
-        return replace(before, updated_at=seen.recorded_at)
-    return _repriced(before, seen, base_total=base)
+        return replace(before, line_count=lines, updated_at=seen.recorded_at)
+    return _repriced(before, seen, line_count=lines, base_total=base)
 
 
 def adjustment_changed(row: EstimateRow | None, seen: Seen, key: Key) -> EstimateRow:
@@ -220,6 +265,12 @@ def estimate_touched(row: EstimateRow | None, seen: Seen, key: Key) -> EstimateR
     return replace(_started(row), updated_at=seen.recorded_at)
 
 
+def classified(row: EstimateRow | None, seen: Seen, key: Key) -> EstimateRow:
+    now = seen.event.now.given()
+    before = _started(row)
+    return replace(before, aace_class=now.get("aace_class", before.aace_class), updated_at=seen.recorded_at)
+
+
 def _started(row: EstimateRow | None) -> EstimateRow:
     if row is None:
         raise LookupError("the estimate was never started")
@@ -244,6 +295,7 @@ projection = Projection(
         EstimateSubmitted: (change(estimates_table, of_stream, estimate_submitted),),
         MarkupsSet: (change(estimates_table, of_stream, markups_set),),
         EstimateStatusChanged: (change(estimates_table, of_stream, estimate_status_changed),),
+        Classified: (change(estimates_table, of_stream, classified),),
         **{event: (change(estimates_table, of_stream, estimate_touched),) for event in TOUCHING},
         **{event: (change(estimates_table, of_stream, adjustment_changed),) for event in ADJUSTING},
         **{event: (change(estimates_table, of_stream, total_changed),) for event in COUNTED},
@@ -287,3 +339,19 @@ async def projects(
 async def project(reader: Reader, project_id: UUID, *, at: int) -> ProjectSummary | None:
     """One project, deleted or not."""
     return await reader.row(projection.sql["project"], {"at": at, "project_id": project_id}, ProjectSummary)
+
+
+async def portfolio(reader: Reader, by: Grouping, *, at: int) -> list[PortfolioRow]:
+    """The latest versions of projects that are not deleted, added up by group and currency."""
+    return await reader.rows(projection.sql["portfolio"], {"at": at, "by": by}, PortfolioRow)
+
+
+async def without_estimate(reader: Reader, *, at: int) -> int:
+    """How many projects that are not deleted have no estimate yet."""
+    count: int = (await reader.tuples(projection.sql["without_estimate"], {"at": at}))[0][0]
+    return count
+
+
+async def forecast(reader: Reader, effective_on: date, *, at: int) -> list[ForecastRow]:
+    """What projects that are not deleted were to cost as of a business date, whenever that was entered."""
+    return await reader.rows(projection.sql["forecast"], {"at": at, "effective_on": effective_on}, ForecastRow)

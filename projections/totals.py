@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
+from domain.decider import Event
 from domain.estimate_events import (
     LineAdded,
     LineRemoved,
@@ -95,3 +96,12 @@ def cost_and_bid(
     """What the margin is put on, and the price with it."""
     cost = cost_of(base, risk_adjustment, as_priced(stored))
     return cost, final_bid(cost, target_margin)
+
+
+def lines_more(event: Event) -> int:
+    """How many lines more there are after the event."""
+    if isinstance(event, LinesImported):
+        return len(event.lines)
+    if isinstance(event, LinesRemoved):
+        return -len(event.lines)
+    return {LineAdded: 1, LineRestored: 1, LineRemoved: -1}.get(type(event), 0)
