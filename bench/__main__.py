@@ -20,6 +20,7 @@ from bench import (
     append_single,
     catch_up,
     disk,
+    estimating,
     http,
     long_stream,
     memory,
@@ -47,6 +48,7 @@ FIGURES: dict[str, ModuleType] = {
     "search": search,
     "disk": disk,
     "long_stream": long_stream,
+    "estimating": estimating,
     "memory": memory,
     "simulation": simulation,
 }

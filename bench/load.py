@@ -1,13 +1,14 @@
 """A load generator in a process of its own: `python -m bench.load` reads what to send from standard input.
 
-Each connection sends one request after the other; every `COMMAND` in a request is replaced by a new id, and `LINE` by
-another. Answers with count, seconds and latencies (seconds) as JSON.
+Each connection sends one request after the other; places for ids in a request are filled with new ones, the place
+for a number with the next. Answers with count, seconds and latencies (seconds) as JSON.
 """
 
 import asyncio
 import subprocess
 import sys
 import time
+from itertools import count
 from uuid import uuid4
 
 import msgspec
@@ -18,6 +19,8 @@ from bench.measure import Sample
 
 PLACES = (b"00000000-0000-7000-8000-c0000000000d", b"00000000-0000-7000-8000-11000000000e")
 """Where a request has the command's id and the line's."""
+NUMBER = b"987654321987"
+"""Where a request has a number that differs each time."""
 
 
 class Load(msgspec.Struct, frozen=True):
@@ -37,6 +40,7 @@ async def send(load: Load) -> Sample:
     began = time.perf_counter()
     end = began + load.seconds
     pause = len(connections) / load.rate_max if load.rate_max else 0.0
+    numbers = count(1)
 
     async def repeat(number: int, connection: Connection, request: bytes) -> None:
         due = began + pause * number / len(connections)
@@ -50,6 +54,7 @@ async def send(load: Load) -> Sample:
             filled = request
             for place in PLACES:
                 filled = filled.replace(place, str(uuid4()).encode())
+            filled = filled.replace(NUMBER, f"{next(numbers):012}".encode())
             await connection.ask(filled)
             latencies.append(time.perf_counter() - before)
 
