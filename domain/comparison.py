@@ -6,7 +6,7 @@ difference of the bids to the cent.
 
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, Protocol, TypeAlias
 
 import msgspec
 
@@ -40,6 +40,27 @@ LINE_FIELDS: Final = (
 RISK_FIELDS: Final = tuple(name for name in Risk.__struct_fields__ if name != "risk_id")
 
 
+class Priced(Protocol):
+    """What of a line decides how much it adds to the base total. Every `Line` has it."""
+
+    @property
+    def quantity(self) -> Decimal: ...
+    @property
+    def unit(self) -> str: ...
+    @property
+    def unit_price(self) -> Decimal: ...
+    @property
+    def extension(self) -> Decimal: ...
+    @property
+    def submitted(self) -> bool: ...
+    @property
+    def pricing(self) -> str: ...
+
+
+Effects: TypeAlias = dict[Reason, Decimal]
+"""The parts of a line's effect on the base total. They add up to it exactly; parts of 0 are left out."""
+
+
 class LineDifference(msgspec.Struct, frozen=True, kw_only=True):
     """A line that is not the same in both. `changed` names the fields that differ; `moved`: it stands elsewhere in the
     work breakdown. `base_effect` is what it adds to the difference of the base totals, in the parts of `effects`.
@@ -51,7 +72,7 @@ class LineDifference(msgspec.Struct, frozen=True, kw_only=True):
     changed: tuple[str, ...]
     moved: bool
     base_effect: Decimal
-    effects: dict[Reason, Decimal]
+    effects: Effects
 
 
 class RiskDifference(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,7 +95,9 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """From the earlier version to the later. `lines_alike` counts the lines in which nothing differs."""
+    """From the earlier version to the later. Of the lines that differ those with the largest effects are listed;
+    `lines_differing` counts all of them, `lines_alike` the lines in which nothing differs.
+    """
 
     currency: str
     final_bid_was: Decimal
@@ -82,6 +105,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     difference: Decimal
     bridge: tuple[Step, ...]
     lines: tuple[LineDifference, ...]
+    lines_differing: int
     lines_alike: int
     risks: tuple[RiskDifference, ...]
 
@@ -92,23 +116,23 @@ def line_difference(was: Line | None, now: Line | None) -> LineDifference | None
     moved = bool(was and now and was.wbs_path != now.wbs_path)
     if was and now and not changed and not moved:
         return None
-    effects = _effects(was, now)
+    parts = effects(was, now)
     return LineDifference(
         fate="added" if was is None else "removed" if now is None else "changed",
         was=was,
         now=now,
         changed=changed,
         moved=moved,
-        base_effect=sum(effects.values(), ZERO),
-        effects=effects,
+        base_effect=sum(parts.values(), ZERO),
+        effects=parts,
     )
 
 
-def _effects(was: Line | None, now: Line | None) -> dict[Reason, Decimal]:
-    """The parts of a line's effect on the base total. They add up to it exactly."""
+def effects(was: Priced | None, now: Priced | None) -> Effects:
+    """What a line adds to the difference of the base totals. One of the two is given at least."""
     whole = EXACT.subtract(_counted(now), _counted(was))
     if was is None or now is None:
-        found: dict[Reason, Decimal] = {"added" if was is None else "removed": whole}
+        found: Effects = {"added" if was is None else "removed": whole}
     elif "base" not in (was.pricing, now.pricing):
         found = {}
     elif was.pricing != now.pricing:
@@ -121,11 +145,11 @@ def _effects(was: Line | None, now: Line | None) -> dict[Reason, Decimal]:
     return {reason: amount for reason, amount in found.items() if amount}
 
 
-def _counted(line: Line | None) -> Decimal:
+def _counted(line: Priced | None) -> Decimal:
     return line.extension if line is not None and line.pricing == "base" else ZERO
 
 
-def _of_quantity(was: Line, now: Line, whole: Decimal) -> Decimal:
+def _of_quantity(was: Priced, now: Priced, whole: Decimal) -> Decimal:
     """(later − earlier quantity) × earlier price, rounded once; what is left of the whole is the price's, at the later
     quantity. A price that did not move has no part, so neither has the rounding.
     """
@@ -151,8 +175,10 @@ def risk_difference(was: Risk | None, now: Risk | None) -> RiskDifference | None
     )
 
 
-def bridge_between(was: Bridge, now: Bridge, lines: Iterable[LineDifference]) -> tuple[Step, ...]:
-    """The steps from the earlier final bid to the later: lines by reason, risks, each mark-up, margin."""
+def bridge_between(was: Bridge, now: Bridge, lines: Iterable[Effects]) -> tuple[Step, ...]:
+    """The steps from the earlier final bid to the later: lines by reason, risks, each mark-up, margin. `lines`: the
+    effects of all lines that differ.
+    """
     running = was.final_bid
     steps: list[Step] = []
     for kind, name, amount in (*_line_steps(lines), *_priced_steps(was, now)):
@@ -165,10 +191,10 @@ def bridge_between(was: Bridge, now: Bridge, lines: Iterable[LineDifference]) ->
 _Named: TypeAlias = tuple[StepKind, str, Decimal]
 
 
-def _line_steps(lines: Iterable[LineDifference]) -> Iterator[_Named]:
+def _line_steps(lines: Iterable[Effects]) -> Iterator[_Named]:
     sums = dict.fromkeys(REASONS, ZERO)
-    for line in lines:
-        for reason, amount in line.effects.items():
+    for parts in lines:
+        for reason, amount in parts.items():
             sums[reason] = EXACT.add(sums[reason], amount)
     for reason, amount in sums.items():
         yield "lines", reason, amount

@@ -3,18 +3,26 @@
 from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Final, Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
 import msgspec
 
-from domain.comparison import Comparison, bridge_between, line_difference, risk_difference
+from domain.comparison import (
+    Comparison,
+    Effects,
+    LineDifference,
+    bridge_between,
+    effects,
+    line_difference,
+    risk_difference,
+)
 from domain.lines import Conversion, Line
-from domain.money import EXACT
+from domain.money import EXACT, ZERO
 from domain.risks import Risk
 from eventstore.db import Reader
 from eventstore.sql import beside
-from projections.estimate_detail import EstimateHeader, bridge_of, risks_of
+from projections.estimate_detail import EstimateHeader, EstimateLine, bridge_of, risks_of
 from projections.estimate_risks import risk_of
 
 SQL = beside(__file__)
@@ -58,42 +66,76 @@ Match: TypeAlias = Literal["line", "code"]
 """How lines of two versions are paired: by their id, which copies keep; or the nth of a code and unit with the nth."""
 
 
-async def compared(reader: Reader, was: EstimateHeader, now: EstimateHeader, match: Match, *, at: int) -> Comparison:
-    """The way from one version to another. Lines are largest effect first."""
-    values = {"at": at, "was": was.estimate_id, "now": now.estimate_id}
-    pairs = await reader.tuples(SQL[f"lines_by_{match}"], values)
-    width = len(_COMPARED)
-    lines = [line_difference(_line_of(pair[:width]), _line_of(pair[width:])) for pair in pairs]
-    risks = [risk_difference(before, after) for before, after in await _risks_of_both(reader, was, now, at=at)]
-    differing = [line for line in lines if line is not None]
-    removed_or_changed = sum(line.was is not None for line in differing)
+class _Pair(NamedTuple):
+    """Two lines that belong together and are not alike, by id; and the effects of the difference."""
+
+    was: UUID | None
+    now: UUID | None
+    effects: Effects
+
+
+class _Figures(NamedTuple):
+    """What decides a line's effect."""
+
+    quantity: Decimal
+    unit: str
+    unit_price: Decimal
+    extension: Decimal
+    submitted: bool
+    pricing: str
+
+
+async def compared(
+    reader: Reader, was: EstimateHeader, now: EstimateHeader, match: Match, *, at: int, listed: int
+) -> Comparison:
+    """The way from one version to another, with the `listed` lines of the largest effects."""
+    pairs = await _pairs(reader, was, now, match, at=at)
+    shown = sorted(pairs, key=lambda pair: -abs(sum(pair.effects.values(), ZERO)))[:listed]
+    risks = [risk_difference(*both) for both in await _risks_of_both(reader, was, now, at=at)]
     return Comparison(
         currency=now.currency,
         final_bid_was=was.final_bid,
         final_bid_now=now.final_bid,
         difference=EXACT.subtract(now.final_bid, was.final_bid),
-        bridge=bridge_between(bridge_of(was), bridge_of(now), differing),
-        lines=tuple(sorted(differing, key=lambda line: -abs(line.base_effect))),
-        lines_alike=was.line_count - removed_or_changed,
+        bridge=bridge_between(bridge_of(was), bridge_of(now), [pair.effects for pair in pairs]),
+        lines=await _differences(reader, was, now, shown, at=at),
+        lines_differing=len(pairs),
+        lines_alike=was.line_count - sum(pair.was is not None for pair in pairs),
         risks=tuple(risk for risk in risks if risk is not None),
     )
 
 
-_COMPARED: Final = Line.__struct_fields__
-_ID: Final = _COMPARED.index("line_id")
+async def _pairs(reader: Reader, was: EstimateHeader, now: EstimateHeader, match: Match, *, at: int) -> list[_Pair]:
+    values = {"at": at, "was": was.estimate_id, "now": now.estimate_id}
+    rows = await reader.tuples(SQL[f"lines_by_{match}"], values)
+    return [
+        _Pair(row[0], row[1], effects(row[0] and _Figures._make(row[2:8]), row[1] and _Figures._make(row[8:])))
+        for row in rows
+    ]
 
 
-def _line_of(row: Sequence[Any]) -> Line | None:
-    if row[_ID] is None:
-        return None
-    fields = dict(zip(_COMPARED, row, strict=True))
-    return Line(
-        **fields
-        | {
-            "wbs_path": tuple(fields["wbs_path"]),
-            "conversion": msgspec.convert(fields["conversion"], Conversion | None),
-        }
+async def _differences(
+    reader: Reader, was: EstimateHeader, now: EstimateHeader, pairs: Sequence[_Pair], *, at: int
+) -> tuple[LineDifference, ...]:
+    before = await _lines(reader, was, [pair.was for pair in pairs if pair.was], at=at)
+    after = await _lines(reader, now, [pair.now for pair in pairs if pair.now], at=at)
+    found = (
+        line_difference(before[pair.was] if pair.was else None, after[pair.now] if pair.now else None) for pair in pairs
     )
+    return tuple(difference for difference in found if difference is not None)
+
+
+async def _lines(reader: Reader, header: EstimateHeader, ids: Sequence[UUID], *, at: int) -> dict[UUID, Line]:
+    values = {"at": at, "estimate_id": header.estimate_id, "line_ids": ids}
+    rows = await reader.rows(SQL["lines"], values, EstimateLine) if ids else []
+    return {row.line_id: _line_of(row) for row in rows}
+
+
+def _line_of(row: EstimateLine) -> Line:
+    fields = {name: getattr(row, name) for name in Line.__struct_fields__}
+    fields["wbs_path"] = tuple(row.wbs_path)
+    fields["conversion"] = msgspec.convert(row.conversion, Conversion | None)
+    return Line(**fields)
 
 
 async def _risks_of_both(

@@ -9,7 +9,6 @@ import msgspec
 from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
-from msgspec.structs import replace
 
 from api import positions
 from api.problems import Problem
@@ -25,12 +24,11 @@ LINES_MAX = 20_000
 
 
 class ComparisonAnswer(Comparison, frozen=True, kw_only=True):
-    """A comparison; of the lines that differ the largest effects, and how many there are in all."""
+    """A comparison of two versions, and how their lines were paired."""
 
     was_id: UUID
     now_id: UUID
     matched_by: Match
-    lines_differing: int
 
 
 @get(
@@ -61,15 +59,9 @@ async def compare_estimates(
     if was.currency != now.currency:
         raise Problem("comparison.currencies-differ", was=was.currency, now=now.currency)
     matched_by: Match = match or ("line" if was.project_id == now.project_id else "code")
-    comparison = await estimate_comparison.compared(view.reader, was, now, matched_by, at=view.at)
-    answer = ComparisonAnswer(
-        was_id=id,
-        now_id=other,
-        matched_by=matched_by,
-        lines_differing=len(comparison.lines),
-        **msgspec.structs.asdict(replace(comparison, lines=comparison.lines[:lines])),
-    )
-    return view.answer(answer)
+    comparison = await estimate_comparison.compared(view.reader, was, now, matched_by, at=view.at, listed=lines)
+    told = msgspec.structs.asdict(comparison)
+    return view.answer(ComparisonAnswer(was_id=id, now_id=other, matched_by=matched_by, **told))
 
 
 class TotalChanges(msgspec.Struct, frozen=True):

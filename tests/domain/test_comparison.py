@@ -128,7 +128,7 @@ def _bridge_of(lines: Sequence[Line | None], markups: tuple[Markup, ...] = (), m
 def _bridged(pairs: Sequence[tuple[Line | None, Line | None]]) -> tuple[object, ...]:
     was, now = _bridge_of([pair[0] for pair in pairs]), _bridge_of([pair[1] for pair in pairs])
     found = [line_difference(*pair) for pair in pairs]
-    return bridge_between(was, now, [line for line in found if line])
+    return bridge_between(was, now, [line.effects for line in found if line])
 
 
 amounts = st.decimals(-10_000, 10_000, places=2)
@@ -181,7 +181,7 @@ def test_a_bridge_adds_up_to_the_difference_of_the_bids(
     now = _bridge_of([pair[1] for pair in pairs], markups_now, margin_now)
     found = [line for line in (line_difference(*pair) for pair in pairs) if line]
     assert sum((line.base_effect for line in found), ZERO) == now.base - was.base
-    steps = bridge_between(was, now, found)
+    steps = bridge_between(was, now, [line.effects for line in found])
     assert was.final_bid + sum((step.amount for step in steps), ZERO) == now.final_bid
     assert not steps or steps[-1].running == now.final_bid
     assert all(step.amount for step in steps)
