@@ -1,9 +1,9 @@
 """Estimate versions side by side, and who moved a version's total: questions put to the tables of `estimate_detail`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -66,6 +66,9 @@ Match: TypeAlias = Literal["line", "code"]
 """How lines of two versions are paired: by their id, which copies keep; or the nth of a code and unit with the nth."""
 
 
+_PAIRED: Final[Mapping[Match, bytes]] = {"line": SQL["lines_by_line"], "code": SQL["lines_by_code"]}
+
+
 class _Pair(NamedTuple):
     """Two lines that belong together and are not alike, by id; and the effects of the difference."""
 
@@ -107,7 +110,7 @@ async def compared(
 
 async def _pairs(reader: Reader, was: EstimateHeader, now: EstimateHeader, match: Match, *, at: int) -> list[_Pair]:
     values = {"at": at, "was": was.estimate_id, "now": now.estimate_id}
-    rows = await reader.tuples(SQL[f"lines_by_{match}"], values)
+    rows = await reader.tuples(_PAIRED[match], values)
     return [
         _Pair(row[0], row[1], effects(row[0] and _Figures._make(row[2:8]), row[1] and _Figures._make(row[8:])))
         for row in rows
