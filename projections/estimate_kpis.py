@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 from msgspec.structs import replace
 
-from domain import company, membership
+from domain import actuals, codeset, company, membership, pricebook
 from domain import estimate as estimates
 from domain.decider import Event
 from domain.estimate_events import (
@@ -27,6 +27,7 @@ from domain.estimate_events import (
 from domain.lines import Line
 from domain.money import ZERO
 from domain.project import (
+    ActualsOpened,
     MetadataChanged,
     ProjectCreated,
     ProjectDeleted,
@@ -291,7 +292,16 @@ projection = Projection(
     tables=(projects_table, estimates_table, lines_table, cells_table),
     on=handled,
     ignores=frozenset[type[Event]](
-        (ProjectRenamed, *company.company.events, *membership.membership.events, *estimates.estimate.events)
+        (
+            ProjectRenamed,
+            ActualsOpened,
+            *company.company.events,
+            *membership.membership.events,
+            *estimates.estimate.events,
+            *actuals.actuals.events,
+            *codeset.codeset.events,
+            *pricebook.pricebook.events,
+        )
     )
     - frozenset(handled),
     sums=(Sums(lines_table, cells_table, contributions),),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from cairn import contract
-from domain.comparison import bridge_between, line_difference, risk_difference
+from domain.comparison import Step, bridge_between, line_difference, risk_difference
 from domain.lines import Line
 from domain.markups import Bridge, Markup, bridge
 from domain.money import ZERO, extension_of
@@ -125,7 +125,7 @@ def _bridge_of(lines: Sequence[Line | None], markups: tuple[Markup, ...] = (), m
     return bridge(base, ZERO, markups, margin)
 
 
-def _bridged(pairs: Sequence[tuple[Line | None, Line | None]]) -> tuple[object, ...]:
+def _bridged(pairs: Sequence[tuple[Line | None, Line | None]]) -> tuple[Step, ...]:
     was, now = _bridge_of([pair[0] for pair in pairs]), _bridge_of([pair[1] for pair in pairs])
     found = [line_difference(*pair) for pair in pairs]
     return bridge_between(was, now, [line.effects for line in found if line])

@@ -61,7 +61,7 @@ async def test_actuals_in_full(world: World, company: Company) -> None:
     await book(company, actuals_id, "finish-actuals", finished_on="2022-10-14")
     await (await world.engine()).advance(company.tenant)
     async with company.reading() as reader:
-        told_of = await activity_log.entries(reader, at=last, limit=99, category="actuals")
+        told_of = await activity_log.entries(reader, world.vault, at=last, limit=99, category="actuals")
         assert len(told_of) == 7
         assert (told_of[0].was, told_of[0].now) == ({"finished_on": "2022-10-14"}, {"reason": "Late invoice"})
         assert told_of[-2].now == {"entry_count": 3}

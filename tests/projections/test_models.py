@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -151,8 +152,14 @@ async def test_the_history_of_a_version(world: World, company: Company) -> None:
 
 RISK_A = {"risk_id": str(UUID(int=1)), "kind": "threat", "title": "Peat", "probability": "0.40"}
 RISK_A |= {"low": "20000", "high": "60000"}
-RESPONSE = {"kind": "mitigate", "cost": "8000", "residual_probability": "0.05"}
-RISK_B = {**RISK_A, "risk_id": str(UUID(int=2)), "probability": "0.15", "low": "100000", "high": "300000"}
+RESPONSE: dict[str, Any] = {"kind": "mitigate", "cost": "8000", "residual_probability": "0.05"}
+RISK_B: dict[str, Any] = {
+    **RISK_A,
+    "risk_id": str(UUID(int=2)),
+    "probability": "0.15",
+    "low": "100000",
+    "high": "300000",
+}
 RISK_B |= {"response": RESPONSE | {"residual_low": "100000", "residual_high": "300000"}}
 
 
@@ -178,6 +185,7 @@ async def test_the_way_from_cost_to_bid(world: World, company: Company) -> None:
             whole = estimate_detail.bridge_of(header)
             assert whole.final_bid == header.final_bid == header.base_total + sum(each.amount for each in whole.steps)
             bids.append((header.risk_adjustment, header.cost, header.final_bid))
+        assert header is not None
         assert bids == [
             (Decimal("46000.00"), Decimal("2091323.78"), Decimal("2376504.30")),
             (Decimal("34000.00"), Decimal("2079323.78"), Decimal("2362867.93")),

@@ -41,7 +41,7 @@ async def test_what_waits_and_what_was_found(world: World, company: Company) -> 
         then = await simulations.of_estimate(reader, id_, at=asked, limit=10)
         row = await simulations.simulation(reader, id_, first, at=NOW)
         head = await estimate_detail.estimate(reader, id_, at=NOW)
-        told = await activity_log.entries(reader, at=NOW, limit=4)
+        told = await activity_log.entries(reader, world.vault, at=NOW, limit=4)
     assert (failed.status, failed.reason, failed.figures) == ("failed", "No memory.", None)
     assert (completed.status, completed.reason, completed.risk_count) == ("completed", None, 1)
     assert [each.status for each in then] == ["requested", "requested"]
