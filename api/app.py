@@ -10,7 +10,7 @@ from litestar import Litestar, Request, Response, Router
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
-from api import commands, health, live, openapi, problems, schemas
+from api import commands, health, live, openapi, parameters, problems, schemas
 from api.commands import CommandSide
 from api.gate import Gate
 from api.health import Figures, Health, Lag
@@ -211,6 +211,7 @@ class Api:
                 *schemas.routes(lambda: self.openapi),
             ],
             lifespan=[self._lifespan],
+            guards=[parameters.refuse_unknown],
             exception_handlers={Exception: problems.answer, NotModified: _not_modified},
             openapi_config=openapi.CONFIG,
             logging_config=None,

@@ -220,7 +220,7 @@ def shortcut(side: CommandSide) -> Callable[[HTTPScope], ASGIApp | None]:
 
     def find(scope: HTTPScope) -> ASGIApp | None:
         parts = scope["path"].split("/")
-        if len(parts) != 5 or parts[1] != "commands" or scope["method"] != "POST":
+        if len(parts) != 5 or parts[1] != "commands" or scope["method"] != "POST" or scope["query_string"]:
             return None
         found = known.get((parts[2], parts[4]))
         try:

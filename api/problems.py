@@ -40,6 +40,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "request.json-malformed": Kind(400, "The body is not JSON, as RFC 8259 defines it."),
     "request.body-invalid": Kind(422, "The body does not fit what this request takes; every fault is listed."),
     "request.parameter-invalid": Kind(400, "A parameter of the URL does not fit; every fault is listed."),
+    "request.parameter-unknown": Kind(400, "The route has no such parameter; each is named, and those that there are."),
     "request.header-missing": Kind(400, "A header that this request needs is missing."),
     "request.header-malformed": Kind(400, "A header cannot be understood."),
     "request.body-too-large": Kind(413, "The body is larger than this server accepts."),
