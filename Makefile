@@ -52,7 +52,7 @@ demo: setup ## load the sample data into a system that runs
 migrate: setup ## bring the database to the newest schema
 	@$(python) -m cairn migrate
 
-schema: setup ## write the migrated database's schema to migrations/schema.sql
+schema: setup ## write the schemas of the migrated database and of new events
 	@$(python) -m cairn schema
 
 rebuild: setup ## build a read model anew beside the old one, then switch: make rebuild name=project_list

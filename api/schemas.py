@@ -13,7 +13,8 @@ from litestar.params import FromPath
 from api import problems
 from api.problems import Explained
 from api.views import found
-from eventstore import asyncapi, envelope
+from eventstore import asyncapi
+from eventstore import schemas as event_schemas
 
 VERSION: Final = "0.1.0"
 SCHEMA_MEDIA_TYPE: Final = "application/schema+json"
@@ -30,7 +31,10 @@ class Link(msgspec.Struct, frozen=True):
 
 @get("/schemas", operation_id="Schemas", tags=["documents"], opt={"open": True})
 async def schemas() -> list[Link]:
-    """Every event type there is, with the path of the JSON Schema of its data."""
+    """Every event type in every version ever written, with the path of the JSON Schema of its data.
+
+    An event keeps the version it was written in, and `dataschema` names it: what was stored years ago stays readable.
+    """
     parts = [(name.rpartition("/"), name) for name in _schemas()]
     return [Link(tag, int(version), f"/schemas/{name}") for (tag, _, version), name in parts]
 
@@ -62,7 +66,7 @@ async def problem_of_code(code: FromPath[str]) -> Explained:
 
 @functools.cache
 def _schemas() -> dict[str, dict[str, Any]]:
-    return dict(envelope.schemas())
+    return event_schemas.published()
 
 
 @functools.cache

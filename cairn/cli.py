@@ -36,6 +36,7 @@ from cairn.settings import PROCESSES, Settings
 from cairn.terminal import Failed, SettingsWrong, say, show, show_table
 from eventstore import keyring
 from eventstore.db import Unavailable, Unsafe
+from eventstore.schemas import Incompatible
 from eventstore.settings import SettingsError
 from migrations import run as migrations
 from projections.parking import NotParked
@@ -59,7 +60,18 @@ def plainly(verb: Callable[P, R]) -> Callable[P, R]:
             return verb(*args, **kwargs)
         except SettingsError as error:
             raise SettingsWrong(error) from error
-        except (ApiError, Busy, Differs, EmbeddedError, NotParked, Unavailable, Unsafe, up.UpError, OSError) as error:
+        except (
+            ApiError,
+            Busy,
+            Differs,
+            EmbeddedError,
+            Incompatible,
+            NotParked,
+            Unavailable,
+            Unsafe,
+            up.UpError,
+            OSError,
+        ) as error:
             raise Failed(error) from error
 
     return verb_ending_plainly
@@ -165,8 +177,9 @@ def migrate(revision: str | None, down: bool) -> None:
 @cairn.command("schema")
 @plainly
 def schema_() -> None:
-    """Write the schema of a migrated database to migrations/schema.sql."""
-    show(str(schema.written().relative_to(PROJECT_FOLDER)))
+    """Write the schema of a migrated database to migrations/schema.sql, and those of events that changed."""
+    for file in schema.written():
+        show(str(file.relative_to(PROJECT_FOLDER)))
 
 
 @cairn.command("settings")

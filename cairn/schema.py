@@ -1,4 +1,4 @@
-"""The schema of the migrated database as text, to read and to compare."""
+"""What is written down to read and to compare: the schema of the migrated database, and those of events."""
 
 import re
 import subprocess
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cairn import embedded
 from cairn.embedded_programs import installed_programs
+from eventstore import schemas
 from migrations import run as migrations
 
 FILE = Path(migrations.__file__).parent / "schema.sql"
@@ -14,15 +15,19 @@ CHANGING = re.compile(r"^(--.*|\\(un)?restrict .*|SET .*|SELECT pg_catalog\.set_
 """Lines of a dump that say when and with what it was made, or nothing."""
 
 
-def written() -> Path:
-    """Migrates a new database and writes its schema to `migrations/schema.sql`. Raises EmbeddedError."""
+def written() -> list[Path]:
+    """Writes the events' schemas that changed, and that of a new, migrated database to `migrations/schema.sql`.
+
+    Raises Incompatible when an event's schema changed and had to get another version; EmbeddedError.
+    """
+    changed = schemas.keep()
     with (
         tempfile.TemporaryDirectory(prefix="cairn-schema-") as folder,
         embedded.start(Path(folder, "data"), nats=False) as running,
     ):
         migrations.upgrade(running.servers.database_url)
         FILE.write_text(dumped(running.servers.database_url), encoding="utf-8")
-    return FILE
+    return [FILE, *changed]
 
 
 def dumped(database_url: str) -> str:
