@@ -37,6 +37,7 @@ from domain.decider import Event
 from eventstore.appender import Inline
 from eventstore.db import Connection, Database, role_url
 from eventstore.keyring import keyring_of
+from eventstore.last_active import LastActive
 from eventstore.log import Recorded
 from eventstore.settings import StoreSettings
 from eventstore.transact import Store
@@ -102,10 +103,12 @@ class Api:
             settings.api_query_database_url or store.database_url,
             connections_max=settings.api_reader_connections_max,
         )
-        self.identities = Identities(self.primary, settings)
+        self.store = self._store() if "commands" in sides else None
+        self._noting = self._writer_pool("activity", connections_max=1) if self.store is None else self.store.writer
+        self.last_active = LastActive(self._noting, settings.api_last_active_seconds)
+        self.identities = Identities(self.primary, settings, self.last_active.saw)
         self.catch_up = CatchUp(self.reader, settings)
         self.live = LiveSide(self.reader, self.vault, self.identities, self.followers, settings)
-        self.store = self._store() if "commands" in sides else None
         self._command_side = None if self.store is None else CommandSide(self.store, self.identities, settings)
         self.health = Health(self._databases(), self.broker, self._figures(), settings, health.newest_migration())
         self.litestar = self._litestar()
@@ -133,15 +136,19 @@ class Api:
             statement_seconds_max=self._settings.api_query_seconds_max,
         )
 
-    def _store(self) -> Store:
+    def _writer_pool(self, name: str, *, connections_max: int) -> Database:
         settings = self._store_settings
         assert settings.database_url is not None
-        writer = Database(
+        return Database(
             role_url(settings.database_url, "cairn_writer", settings.database_role_password),
-            name="writer",
-            connections_max=settings.writer_connections_max,
+            name=name,
+            connections_max=connections_max,
             statement_seconds_max=self._settings.api_command_seconds_max,
         )
+
+    def _store(self) -> Store:
+        settings = self._store_settings
+        writer = self._writer_pool("writer", connections_max=settings.writer_connections_max)
         inline = Noticed(InlineModels(INLINE, self.vault), self._membership_changes.add)
         return Store(writer, settings, vault=self.vault, inline=inline, committed=self._committed)
 
@@ -198,6 +205,10 @@ class Api:
             if self.store is not None:
                 await self.store.open()
                 opened.push_async_callback(self.store.close)
+            else:
+                await self._noting.open()
+                opened.push_async_callback(self._noting.close)
+            opened.push_async_callback(self.last_active.close)
             yield
 
     def _shortcut(self) -> Callable[[HTTPScope], ASGIApp | None] | None:

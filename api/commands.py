@@ -87,7 +87,7 @@ class CommandSide:
         """One command: parsed, allowed, decided, appended. Answers once that is durable."""
         headers: Headers = dict(scope["headers"])
         caller = await self.identities.of(headers)
-        caller.must_be(kind.roles)
+        caller.must_be_allowed(kind, id_)
         command_id, expected_version = _required_id(headers), _expected_version(headers)
         metadata = self._metadata(scope, headers, caller)
         command = kind.model_validate_json(await bodies.read(receive, headers, self.settings))
@@ -170,7 +170,7 @@ class CommandSide:
         if known is None:
             raise Problem("command.unknown", aggregate=item.aggregate, verb=item.verb)
         decider, kind = known
-        caller.must_be(kind.roles)
+        caller.must_be_allowed(kind, item.id)
         command = kind.model_validate_json(bytes(item.body))
         context = Context(
             tenant=caller.tenant,

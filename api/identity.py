@@ -8,7 +8,7 @@ import re
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
@@ -17,7 +17,7 @@ import msgspec
 
 from api.problems import Problem
 from api.settings import ApiSettings
-from domain.decider import Role
+from domain.decider import Command, Role
 from eventstore import log
 from eventstore.db import Database
 from eventstore.vault import OPERATOR
@@ -57,6 +57,11 @@ class Caller(msgspec.Struct, frozen=True):
         if self.role is not None and self.role not in roles:
             allowed = [str(role) for role in sorted(roles)] or ["the operator"]
             raise Problem("identity.forbidden", role=self.role, allowed=allowed)
+
+    def must_be_allowed(self, kind: type[Command], id_: UUID) -> None:
+        """Raises Problem unless the caller may send such a command to the stream with this id."""
+        own = kind.roles_for_oneself if id_ == self.actor else frozenset[Role]()
+        self.must_be(kind.roles | own if own else kind.roles)
 
 
 def mint(tenant: UUID) -> tuple[str, str]:
@@ -99,12 +104,16 @@ class Identities:
     """Answers tokens from memory for a moment, else from the `access` model of the company the token names.
 
     A change of membership forgets its company's answers at once where it is committed or a hint of it arrives;
-    `api_token_cache_seconds` bounds the wait where no hint does.
+    `api_token_cache_seconds` bounds the wait where no hint does. `seen` is told the company and the member of each
+    request.
     """
 
-    def __init__(self, database: Database, settings: ApiSettings) -> None:
+    def __init__(
+        self, database: Database, settings: ApiSettings, seen: Callable[[UUID, UUID], None] = lambda _, __: None
+    ) -> None:
         self._database = database
         self._settings = settings
+        self._seen = seen
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._changes: dict[UUID, int] = {}
         self._asked: dict[str, asyncio.Future[Caller]] = {}
@@ -126,7 +135,10 @@ class Identities:
         scheme, _, token = authorization.decode("latin-1").partition(" ")
         if scheme.lower() != "bearer":
             raise Problem("identity.missing")
-        return await self.of_token(token.strip(), headers.get(b"cairn-company"))
+        caller = await self.of_token(token.strip(), headers.get(b"cairn-company"))
+        if caller.role is not None:
+            self._seen(caller.tenant, caller.actor)
+        return caller
 
     async def of_token(self, token: str, company: bytes | None = None) -> Caller:
         """The caller a token stands for; `company` is whom the operator acts for."""

@@ -210,7 +210,7 @@ def _describe_answer(operation: dict[str, Any]) -> None:
     answered = operation["responses"]["200"]
     answered["headers"] = _answer_headers()
     answered["description"] = "The answer, true at the position its header names."
-    if operation["operationId"] != "Stream":
+    if operation["operationId"] not in {"Stream", "Members"}:
         operation["responses"]["304"] = {"description": "What If-None-Match names is still the answer."}
 
 

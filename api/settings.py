@@ -96,6 +96,14 @@ class ApiSettings(msgspec.Struct, frozen=True, kw_only=True):
     api_tokens_cached_max: Annotated[
         int, Meta(ge=1, description="Token answers kept in memory.", extra={"unit": "tokens"})
     ] = 10_000
+    api_last_active_seconds: Annotated[
+        float,
+        Meta(
+            gt=0,
+            description="How often at most it is written that a member is active, by one process.",
+            extra={"unit": "seconds"},
+        ),
+    ] = 60
     api_catch_up_seconds_max: Annotated[
         float,
         Meta(

@@ -300,7 +300,7 @@ def _etag(request: AnyRequest, snapshot: Snapshot) -> str | None:
 def _conditional(request: AnyRequest, view: V) -> V:
     """The view. Raises NotModified when the caller has this answer already."""
     known = request.headers.get("if-none-match")
-    if known is not None and view.etag in {tag.strip().removeprefix("W/") for tag in known.split(",")}:
+    if known is not None and view.etag and view.etag in {tag.strip().removeprefix("W/") for tag in known.split(",")}:
         raise NotModified(view.headers)
     return view
 

@@ -40,10 +40,17 @@ class Role(StrEnum):
     """What a member of a company may do; a command names the roles it is open to."""
 
     OWNER = "owner"
+    ARCHITECT = "architect"
     ESTIMATOR = "estimator"
     VIEWER = "viewer"
     AUDITOR = "auditor"
     SERVICE = "service"
+
+
+EDITORS: Final = frozenset({Role.OWNER, Role.ARCHITECT, Role.ESTIMATOR})
+"""People who work on projects. What an estimator may, an architect may, unless a command says otherwise."""
+AUTHORS: Final = EDITORS | {Role.SERVICE}
+"""Those, and services: imports, simulations and syncs act on content, but never decide what a bid is or who belongs."""
 
 
 class Command(pydantic.BaseModel):
@@ -55,10 +62,12 @@ class Command(pydantic.BaseModel):
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    roles: ClassVar[frozenset[Role]] = frozenset({Role.OWNER, Role.ESTIMATOR})
+    roles: ClassVar[frozenset[Role]] = EDITORS
     """Who may send it. The deployment's operator may send any command."""
     sensitive: ClassVar[Sensitive] = {}
     """Fields about a person. No trace that could be guessed from is kept of what such a command said."""
+    roles_for_oneself: ClassVar[frozenset[Role]] = frozenset()
+    """Who else may send it about their own membership."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

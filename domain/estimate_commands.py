@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import Field, model_validator
 
-from domain.decider import Command
+from domain.decider import AUTHORS, Command, Role
 from domain.faults import Fault, refuse
 from domain.lines import (
     IMPORT_LIMIT,
@@ -41,6 +41,8 @@ class StartEstimate(Command):
     risks, mark-ups, margin and class.
     """
 
+    roles: ClassVar[frozenset[Role]] = AUTHORS
+
     project_id: UUID = Field(description="The project it is a version of.", examples=[_LINE_ID])
     parent_id: UUID | None = Field(default=None, description="The version it is copied from.", examples=[_LINE_ID])
     currency: Currency = Field(description="The company's currency; a parent's must be the same.", examples=["USD"])
@@ -65,9 +67,13 @@ class StartEstimate(Command):
 class AddLine(Command, LineInput):
     """Adds a line after all others."""
 
+    roles: ClassVar[frozenset[Role]] = AUTHORS
+
 
 class ReviseLine(Subset):
     """Changes the fields it is given; auto-save sends this. Place and work breakdown change by `MoveLine`."""
+
+    roles: ClassVar[frozenset[Role]] = AUTHORS
 
     identifying: ClassVar[frozenset[str]] = frozenset({"line_id"})
 
@@ -102,6 +108,8 @@ class ReviseLine(Subset):
 class MoveLine(Subset):
     """Puts the line elsewhere in the reading order, in the work breakdown, or both."""
 
+    roles: ClassVar[frozenset[Role]] = AUTHORS
+
     identifying: ClassVar[frozenset[str]] = frozenset({"line_id"})
 
     line_id: UUID = Field(description="The line to move.", examples=[_LINE_ID])
@@ -112,6 +120,8 @@ class MoveLine(Subset):
 class RemoveLine(Command):
     """Takes a line out. Its id is not used again in this version."""
 
+    roles: ClassVar[frozenset[Role]] = AUTHORS
+
     line_id: UUID = Field(description="The line to remove.", examples=[_LINE_ID])
 
 
@@ -119,6 +129,8 @@ class ImportLines(Command):
     """Adds many lines after all others, in the order given: all of them or none. Lines that are already there with
     the same content are passed over.
     """
+
+    roles: ClassVar[frozenset[Role]] = AUTHORS
 
     lines: Annotated[tuple[LineInput, ...], Field(max_length=IMPORT_LIMIT), NotEmpty()] = Field(
         description=f"Up to {IMPORT_LIMIT:,} lines."
@@ -128,11 +140,15 @@ class ImportLines(Command):
 class ChangeMargin(Command):
     """Sets the target margin on price."""
 
+    roles: ClassVar[frozenset[Role]] = AUTHORS
+
     target_margin: Margin = Field(description="A fraction below 1; zero and negative are allowed.", examples=["0.12"])
 
 
 class ChangeNotes(Subset):
     """Changes title, notes or both."""
+
+    roles: ClassVar[frozenset[Role]] = AUTHORS
 
     title: Name | None = optional("What to call this version; null for none.", ["Bid"])
     notes: Note | None = optional("Why this version; null for none.", ["After addendum 2"])
@@ -140,6 +156,8 @@ class ChangeNotes(Subset):
 
 class SetMarkups(Command):
     """Sets the whole ordered list of mark-ups, from base total to cost."""
+
+    roles: ClassVar[frozenset[Role]] = AUTHORS
 
     markups: Annotated[tuple[MarkupInput, ...], Field(max_length=MARKUPS_LIMIT)] = Field(
         description="Each step in its turn; empty for none. Without a step `risk` the risk adjustment joins first.",
@@ -155,9 +173,13 @@ class SetMarkups(Command):
 class AddRisk(Command, RiskInput):
     """Adds a risk to the register, open."""
 
+    roles: ClassVar[frozenset[Role]] = AUTHORS
+
 
 class ReviseRisk(Subset):
     """Changes the fields of a risk it is given. A response is given as a whole."""
+
+    roles: ClassVar[frozenset[Role]] = AUTHORS
 
     identifying: ClassVar[frozenset[str]] = frozenset({"risk_id"})
 

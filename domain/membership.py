@@ -7,12 +7,15 @@ from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias, assert_n
 from uuid import UUID
 
 import msgspec
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from domain.decider import ERASED, STREAM, Command, Decider, Event, Rejected, Role, Sensitive, State, members
 from domain.maps import TrieMap, trie_map
+from domain.places import DateFormat, Language, TimeZone
+from domain.subset import Change, Subset, difference, optional
 from domain.text import Email, Label, Name
 
 REJECTIONS: Final[Mapping[str, str]] = {
@@ -105,6 +108,27 @@ class RevokeToken(OwnerCommand):
     token_id: UUID = Field(description="Names the token.", examples=["0197b2a4-5f6e-7c3d-8a9b-0c1d2e3f4a5b"])
 
 
+class ChangePreferences(Subset):
+    """Changes how the company's figures and dates are shown to the member; null goes back to what the reader's own
+    system says. Members change their own, owners anybody's.
+    """
+
+    roles: ClassVar[frozenset[Role]] = frozenset({Role.OWNER})
+    roles_for_oneself: ClassVar[frozenset[Role]] = frozenset(Role)
+
+    time_zone: TimeZone | None = optional("Time zone by its IANA name.", ["America/Chicago"])
+    language: Language | None = optional("Language tag: language, script, region.", ["en-US"])
+    date_format: DateFormat | None = optional("How days are written.", ["MM/DD/YYYY"])
+
+
+class Preferences(Change, frozen=True):
+    """A member's preferences before or after a change; None is: as the reader's system has it."""
+
+    time_zone: str | UnsetType | None = UNSET
+    language: str | UnsetType | None = UNSET
+    date_format: DateFormat | UnsetType | None = UNSET
+
+
 class Token(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A token as it was issued, and whether it has been revoked since."""
 
@@ -155,8 +179,17 @@ class TokenRevoked(Event, frozen=True, kw_only=True, tag="membership.token-revok
     label: str
 
 
-MembershipCommand: TypeAlias = AddMember | ChangeRole | RemoveMember | ForgetMember | IssueToken | RevokeToken
-MembershipEvent: TypeAlias = MemberAdded | RoleChanged | MemberRemoved | MemberForgotten | TokenIssued | TokenRevoked
+class PreferencesChanged(Event, frozen=True, kw_only=True, tag="membership.preferences-changed"):
+    was: Preferences
+    now: Preferences
+
+
+MembershipCommand: TypeAlias = (
+    AddMember | ChangeRole | ChangePreferences | RemoveMember | ForgetMember | IssueToken | RevokeToken
+)
+MembershipEvent: TypeAlias = (
+    MemberAdded | RoleChanged | PreferencesChanged | MemberRemoved | MemberForgotten | TokenIssued | TokenRevoked
+)
 
 
 class Membership(State, frozen=True, kw_only=True):
@@ -167,6 +200,9 @@ class Membership(State, frozen=True, kw_only=True):
     role: Role = Role.VIEWER
     removed: bool = False
     forgotten: bool = False
+    time_zone: str | None = None
+    language: str | None = None
+    date_format: DateFormat | None = None
     tokens: TrieMap[UUID, Token] = trie_map()
 
 
@@ -179,6 +215,10 @@ def decide(command: MembershipCommand, member: Membership) -> list[MembershipEve
         case ChangeRole(role=role):
             _require_present(member)
             return [] if role == member.role else [RoleChanged(was=member.role, now=role)]
+        case ChangePreferences():
+            _require_present(member)
+            change = difference(Preferences, member, command.given())
+            return [PreferencesChanged(was=change[0], now=change[1])] if change else []
         case RemoveMember():
             gone = MemberRemoved(name=member.name, email=member.email, role=member.role)
             return [] if member.removed else [gone]
@@ -244,6 +284,8 @@ def evolve(member: Membership, event: MembershipEvent) -> Membership:
             return Membership(name=event.name, email=event.email, role=event.role)
         case RoleChanged():
             return replace(member, role=event.now)
+        case PreferencesChanged():
+            return replace(member, **event.now.given())
         case MemberRemoved():
             return replace(member, removed=True)
         case MemberForgotten():

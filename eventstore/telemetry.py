@@ -11,6 +11,7 @@ from prometheus_client import Counter, Gauge, Histogram
 EVENTS: Mapping[str, str] = {
     "append_failed": "A batch could not be appended; its commands were told so.",
     "epoch_begun": "This database is not the one the log was last opened in: a new epoch was begun.",
+    "last_active_failed": "When members were last active could not be written; their next requests will be.",
     "snapshot_failed": "A folded state could not be saved; the next command reads the stream instead.",
 }
 """Names the store logs under. Other packages add theirs beside their own code."""

@@ -8,7 +8,15 @@ from msgspec.structs import replace
 
 from domain import actuals, codeset, company, estimate, pricebook, project
 from domain.decider import Event, Rejected, Role, tag_of
-from domain.membership import MemberAdded, MemberForgotten, MemberRemoved, RoleChanged, TokenIssued, TokenRevoked
+from domain.membership import (
+    MemberAdded,
+    MemberForgotten,
+    MemberRemoved,
+    PreferencesChanged,
+    RoleChanged,
+    TokenIssued,
+    TokenRevoked,
+)
 from eventstore.db import Reader
 from eventstore.log import POSITION_MAX
 from eventstore.sql import beside
@@ -27,6 +35,9 @@ class Member(msgspec.Struct, frozen=True):
     added_at: datetime
     removed_at: datetime | None
     forgotten_at: datetime | None
+    time_zone: str | None
+    language: str | None
+    date_format: str | None
 
 
 class RoleRow(msgspec.Struct, frozen=True):
@@ -73,11 +84,17 @@ tokens_table = Table("access_tokens", Token, key=("member_id", "token_id"))
 
 def member_added(row: Member | None, seen: Seen, key: Key) -> Member:
     event: MemberAdded = seen.event
-    return Member(key[0], event.name, event.email, str(event.role), seen.recorded_at, None, None)
+    none = (None,) * 5
+    return Member(key[0], event.name, event.email, str(event.role), seen.recorded_at, *none)
 
 
 def role_changed(row: Member | None, seen: Seen, key: Key) -> Member | None:
     return None if row is None else replace(row, role=str(seen.event.now))
+
+
+def preferences_changed(row: Member | None, seen: Seen, key: Key) -> Member | None:
+    event: PreferencesChanged = seen.event
+    return None if row is None else replace(row, **event.now.given())
 
 
 def member_removed(row: Member | None, seen: Seen, key: Key) -> Member | None:
@@ -157,6 +174,7 @@ projection = Projection(
             change(roles_table, former_role, role_lost),
             change(roles_table, present_role, role_gained),
         ),
+        PreferencesChanged: (change(members_table, of_stream, preferences_changed),),
         MemberRemoved: (
             change(roles_table, of_role, role_lost),
             change(members_table, of_stream, member_removed),

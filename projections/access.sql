@@ -8,6 +8,9 @@ create table if not exists access_members (
   added_at timestamptz not null,
   removed_at timestamptz,
   forgotten_at timestamptz,
+  time_zone text,
+  language text,
+  date_format text,
   valid_from bigint not null,
   valid_to bigint not null,
   primary key (tenant, member_id, valid_to)
@@ -51,7 +54,8 @@ join access_members m on m.member_id = s.member_id and m.valid_from <= %(at)s an
 where s.secret_hash = %(secret_hash)s and s.valid_from <= %(at)s and s.valid_to > %(at)s
 
 -- name: members
-select member_id, name, email, role, added_at, removed_at, forgotten_at from access_members
+select member_id, name, email, role, added_at, removed_at, forgotten_at, time_zone, language, date_format
+from access_members
 where valid_from <= %(at)s and valid_to > %(at)s and member_id > %(after)s
   and (%(include_removed)s or removed_at is null)
 order by member_id

@@ -276,6 +276,12 @@ BODIES: dict[tuple[str, str], SearchStrategy[dict[str, Any]]] = {
     ("company", "change-tier"): _with(tier=text(), tier_expires_on=_expiry),
     ("membership", "add-member"): _with(name=text(), email=st.just("ada@northern.example"), role=_roles),
     ("membership", "change-role"): _with(role=_roles),
+    ("membership", "change-preferences"): _some(
+        {},
+        time_zone=st.none() | st.sampled_from(["UTC", "America/Chicago"]),
+        language=st.none() | st.sampled_from(["en-US", "de"]),
+        date_format=st.none() | st.just("DD.MM.YYYY"),
+    ),
     ("membership", "remove-member"): _with(),
     ("membership", "forget-member"): _with(
         reason=st.sampled_from(["requested", "consent-withdrawn", "no-longer-needed", "unlawful"])

@@ -1,6 +1,6 @@
 """The company itself, its members, and what they did."""
 
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Final
 from uuid import UUID
@@ -9,6 +9,7 @@ import msgspec
 from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
+from msgspec.structs import asdict
 
 from api.identity import READERS_OF_THE_LOG
 from api.views import Page, PagedView, View, found
@@ -16,8 +17,9 @@ from domain.company import Company, evolve
 from domain.decider import Role
 from eventstore import log
 from eventstore.db import Reader
+from eventstore.last_active import last_active
 from projections import access, activity_log
-from projections.access import Member, Token
+from projections.access import Token
 from projections.activity_log import Activity
 
 _TOKENS: Final = {"model": "access", "roles": frozenset({Role.OWNER, Role.AUDITOR})}
@@ -74,11 +76,32 @@ async def folded(reader: Reader, position: int) -> CompanyAnswer | None:
     )
 
 
-@get("/members", operation_id="Members", tags=["company"], opt={"model": "access", "persons": True})
-async def members(paged: NamedDependency[PagedView]) -> Response[Page[Member]]:
-    """Who belongs to the company, and in which role."""
+class MemberAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A member, person or service, with what they prefer; a null preference is as the reader's system has it.
+
+    `last_active_at` is no part of the history: whatever `at` says, it is what is known now, within a minute or so.
+    """
+
+    member_id: UUID
+    name: str
+    email: str
+    role: str
+    added_at: datetime
+    removed_at: datetime | None
+    forgotten_at: datetime | None
+    time_zone: str | None
+    language: str | None
+    date_format: str | None
+    last_active_at: datetime | None
+
+
+@get("/members", operation_id="Members", tags=["company"], opt={"model": "access", "persons": True, "volatile": True})
+async def members(paged: NamedDependency[PagedView]) -> Response[Page[MemberAnswer]]:
+    """Who belongs to the company, in which role, with which preferences, and when each was last active."""
     rows = await access.members(paged.reader, paged.vault, at=paged.at, limit=paged.limit + 1, after=paged.after(UUID))
-    return paged.page(rows, lambda row: row.member_id)
+    active = await last_active(paged.reader, [row.member_id for row in rows])
+    answers = [MemberAnswer(**asdict(row), last_active_at=active.get(row.member_id)) for row in rows]
+    return paged.page(answers, lambda row: row.member_id)
 
 
 @get("/activity", operation_id="Activity", tags=["company"], opt=_ACTIVITY)

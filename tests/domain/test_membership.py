@@ -11,12 +11,15 @@ import pytest
 from domain.decider import ERASED, STREAM, Command, Event, Role
 from domain.membership import (
     AddMember,
+    ChangePreferences,
     ChangeRole,
     ForgetMember,
     IssueToken,
     MemberAdded,
     MemberForgotten,
     MemberRemoved,
+    Preferences,
+    PreferencesChanged,
     RemoveMember,
     RevokeToken,
     RoleChanged,
@@ -53,6 +56,49 @@ def test_another_role() -> None:
     given(membership, ADDED).when(ChangeRole(role=Role.VIEWER)).then(RoleChanged(was=Role.ESTIMATOR, now=Role.VIEWER))
     given(membership, ADDED).when(ChangeRole(role=Role.ESTIMATOR)).then_nothing()
     given(membership, ADDED, REMOVED).when(ChangeRole(role=Role.VIEWER)).then_rejected("membership.removed", "conflict")
+
+
+def prefer(**wanted: str | None) -> ChangePreferences:
+    return ChangePreferences.model_validate(wanted)
+
+
+def test_preferences() -> None:
+    chosen = given(membership, ADDED).when(prefer(time_zone="America/Chicago", language="en-US"))
+    first = PreferencesChanged(
+        was=Preferences(time_zone=None, language=None), now=Preferences(time_zone="America/Chicago", language="en-US")
+    )
+    chosen.then(first)
+    given(membership, ADDED, first).when(prefer(language="en-US")).then_nothing()
+    given(membership, ADDED, first).when(prefer(language="de", date_format="DD.MM.YYYY", time_zone=None)).then(
+        PreferencesChanged(
+            was=Preferences(time_zone="America/Chicago", language="en-US", date_format=None),
+            now=Preferences(time_zone=None, language="de", date_format="DD.MM.YYYY"),
+        )
+    )
+    given(membership).when(prefer(language="de")).then_rejected("membership.unknown", "missing")
+    given(membership, ADDED, REMOVED).when(prefer(language="de")).then_rejected("membership.removed", "conflict")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {},
+        *(
+            {"time_zone": each}
+            for each in ("", "Mars/Olympus", "America", "../etc/passwd", "/UTC", "utc+1", "localtime")
+        ),
+        *({"language": each} for each in ("", "english", "EN", "en-us", "en_US", "en-US\n")),
+        *({"date_format": each} for each in ("", "YY-MM-DD", "DD.MM.YYYY ")),
+    ],
+)
+def test_what_is_no_preference(wrong: dict[str, str]) -> None:
+    with pytest.raises(pydantic.ValidationError):
+        prefer(**wrong)
+
+
+@pytest.mark.parametrize("right", ["UTC", "Etc/GMT+5", "America/Argentina/Buenos_Aires", "America/Port-au-Prince"])
+def test_time_zones(right: str) -> None:
+    assert prefer(time_zone=right).time_zone == right
 
 
 def test_removing() -> None:
