@@ -187,12 +187,13 @@ def _block(stored: log.Stored, epoch: int) -> bytes:
 def route(side: LiveSide) -> HTTPRouteHandler:
     """The route of event streams."""
 
-    @get("/stream", operation_id="Stream", tags=["log"], media_type="text/event-stream", opt={"streams": True})
+    about = {"streams": True, "roles": READERS_OF_THE_LOG}
+
+    @get("/stream", operation_id="Stream", tags=["log"], media_type="text/event-stream", opt=about)
     async def stream(
         request: AnyRequest, last_event_id: LastEventId = None, after: Start = None, types: Types = None
     ) -> Stream:
-        """Events as they are written, as server-sent events. For owners, auditors and services; for services with
-        sensitive fields sealed.
+        """Events as they are written, as server-sent events; for services with sensitive fields sealed.
 
         `id` is a token, `event` the type, `data` a CloudEvent. A browser resumes by itself; others send Last-Event-ID.
         """

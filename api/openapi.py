@@ -8,7 +8,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
 from pydantic.json_schema import models_json_schema
 
-from api import problems
+from api import problems, roles
 from api.commands import BatchItem, Outcomes
 from api.schemas import VERSION
 from domain.decider import Command
@@ -53,15 +53,19 @@ def document(litestar: Litestar) -> dict[str, Any]:
     schemas.update(ours)
     bodies = _command_bodies(schemas)
     made["components"]["responses"] = {status: _problem_response(status) for status in _statuses()}
-    opened = {str(route.path_format) for route in litestar.routes if _is_open(route)}
+    found = dict(roles.handlers(litestar))
     for path, item in made["paths"].items():
         for operation in item.values():
-            _complete(path, operation, bodies, is_open=path in opened)
+            _complete(path, operation, bodies, is_open=bool(found[path].opt.get("open")))
+            _say_who(operation, roles.allowed(found[path]))
     return made
 
 
-def _is_open(route: Any) -> bool:
-    return any(each.opt.get("open") for each in getattr(route, "route_handlers", ()))
+def _say_who(operation: dict[str, Any], allowed: roles.Allowed | None) -> None:
+    """Adds who may call it, for people, and for tools as `x-roles`; the operator may call anything."""
+    if allowed is not None:
+        operation["description"] = f"{operation['description']}\n\nFor {allowed}."
+        operation["x-roles"] = sorted(allowed.roles)
 
 
 def _command_bodies(schemas: dict[str, Any]) -> dict[str, dict[str, Any]]:

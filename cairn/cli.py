@@ -21,6 +21,7 @@ from cairn import (
     generate,
     keys,
     replay,
+    roles,
     schema,
     servers,
     settings,
@@ -192,6 +193,17 @@ def settings_(into: Path | None) -> None:
         return
     rows = [(each.name, each.default, each.unit, each.description) for each in settings.described()]
     show_table(("name", "default", "unit", "meaning"), rows)
+
+
+@cairn.command("roles")
+@click.option("--into", type=click.Path(path_type=Path, exists=True), help="Write the table into this file instead.")
+@plainly
+def roles_(into: Path | None) -> None:
+    """List who may send which command and ask which query."""
+    if into is not None:
+        roles.write_into(into)
+        return
+    show_table(("what", "which", "who"), roles.listed())
 
 
 @cairn.command()

@@ -95,9 +95,14 @@ def as_markdown() -> str:
 
 def write_into(readme: Path) -> None:
     """Replaces the table between the marks of a file. Raises ValueError when the marks are not there."""
+    put_between(readme, TABLE_BEGINS, TABLE_ENDS, as_markdown())
+
+
+def put_between(readme: Path, begins: str, ends: str, table: str) -> None:
+    """Replaces what stands between two marks of a file. Raises ValueError when they are not there."""
     text = readme.read_text(encoding="utf-8")
-    before, begins, rest = text.partition(TABLE_BEGINS)
-    _, ends, after = rest.partition(TABLE_ENDS)
-    if not (begins and ends):
-        raise ValueError(f"{readme} has no place for the settings")
-    readme.write_text(f"{before}{begins}\n{as_markdown()}\n{ends}{after}", encoding="utf-8")
+    before, found_begin, rest = text.partition(begins)
+    _, found_end, after = rest.partition(ends)
+    if not (found_begin and found_end):
+        raise ValueError(f"{readme} has no place for {begins}")
+    readme.write_text(f"{before}{begins}\n{table}\n{ends}{after}", encoding="utf-8")

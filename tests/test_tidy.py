@@ -11,7 +11,7 @@ import pytest
 from psycopg import errors
 
 from api import app
-from cairn import schema, settings
+from cairn import roles, schema, settings
 from domain import registry as deciders
 from domain.decider import Decider
 from eventstore import sql
@@ -304,6 +304,12 @@ def test_the_readme_lists_the_settings() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     table = text.partition(settings.TABLE_BEGINS)[2].partition(settings.TABLE_ENDS)[0].strip()
     assert table == settings.as_markdown(), "run `python -m cairn settings --into README.md`"
+
+
+def test_the_readme_says_who_may_do_what() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = text.partition(roles.TABLE_BEGINS)[2].partition(roles.TABLE_ENDS)[0].strip()
+    assert table == roles.as_markdown(), "run `python -m cairn roles --into README.md`"
 
 
 def test_the_documents_keep_their_form() -> None:

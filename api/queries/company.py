@@ -111,7 +111,7 @@ async def activity(
     category: FromQuery[str | None] = None,
     entity_id: FromQuery[UUID | None] = None,
 ) -> Response[Page[Activity]]:
-    """Who did what, from where, the latest first. For owners, auditors and services."""
+    """Who did what, from where, the latest first."""
     rows = await activity_log.entries(
         paged.reader,
         paged.vault,
@@ -127,7 +127,7 @@ async def activity(
 
 @get("/members/{id:uuid}/tokens", operation_id="TokensOfMember", tags=["company"], opt=_TOKENS)
 async def tokens_of_member(paged: NamedDependency[PagedView], id: FromPath[UUID]) -> Response[Page[Token]]:
-    """A member's tokens, without their secrets. For owners and auditors."""
+    """A member's tokens, without their secrets."""
     rows = await access.tokens(paged.reader, id, at=paged.at, limit=paged.limit + 1, after=paged.after(UUID))
     return paged.page(rows, lambda row: row.token_id)
 

@@ -56,7 +56,7 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
 async def events(
     view: NamedDependency[View], after: Positions = 0, limit: Events = 200, types: Types = None
 ) -> Response[LogPage]:
-    """The company's events in order. For owners, auditors and services; for services with sensitive fields sealed."""
+    """The company's events in order; for services with sensitive fields sealed."""
     wanted = known_types(types)
     page = await _shown(view, await log.read_log(view.reader, after=after, to=view.position, limit=limit, types=wanted))
     epochs = await log.epochs(view.reader)

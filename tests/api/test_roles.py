@@ -1,0 +1,71 @@
+"""Who may do what: each role tries every command and every query, and the documents say the same."""
+
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from api.identity import EVERYBODY
+from domain.decider import Role
+from domain.registry import COMMANDS
+from tests.api.callers import Company
+from tests.api.test_routes import made
+
+SERVICES_MAY = {
+    ("estimate", verb)
+    for verb in (
+        "start-estimate",
+        "add-line",
+        "revise-line",
+        "move-line",
+        "remove-line",
+        "import-lines",
+        "change-margin",
+        "change-notes",
+    )
+}
+
+
+def operations() -> dict[str, dict[str, Any]]:
+    """Every operation that needs a token, by its id."""
+    items = made().openapi["paths"].values()
+    return {each["operationId"]: each for item in items for each in item.values() if "security" not in each}
+
+
+@pytest.mark.parametrize("role", Role)
+def test_a_role_may_what_the_registry_says_and_nothing_else(company: Company, role: Role) -> None:
+    """A body without fields is refused for its faults or its facts, but only to those who may send it at all."""
+    caller = company.member(role)
+    for (aggregate, verb), (_, kind) in COMMANDS.items():
+        id_ = company.id if aggregate == "company" else uuid4()
+        forbidden = caller.command(aggregate, id_, verb).json().get("code") == "identity.forbidden"
+        assert forbidden == (role not in kind.roles), f"{role}: {aggregate} {verb}"
+
+
+def test_services_edit_content_and_decide_nothing() -> None:
+    assert {name for name, (_, kind) in COMMANDS.items() if Role.SERVICE in kind.roles} == SERVICES_MAY
+
+
+def test_architects_may_what_estimators_may() -> None:
+    assert all((Role.ARCHITECT in kind.roles) == (Role.ESTIMATOR in kind.roles) for _, kind in COMMANDS.values())
+
+
+@pytest.mark.parametrize("role", Role)
+def test_the_document_says_who_may_ask(company: Company, role: Role) -> None:
+    paths = made().openapi["paths"]
+    for path, item in paths.items():
+        if "get" not in item or "x-roles" not in item["get"] or path == "/stream":
+            continue
+        asked = path.replace("{position}", "1").replace("{id}", str(uuid4())).replace("{command_id}", str(uuid4()))
+        forbidden = company.member(role).get(asked).status_code == 403
+        assert forbidden == (role not in item["get"]["x-roles"]), f"{role}: {path}"
+
+
+def test_every_operation_with_a_token_says_whom_it_is_for() -> None:
+    described = operations()
+    assert {name for name, each in described.items() if "x-roles" not in each} == {"Batch"}
+    assert described["SubmitEstimate"]["x-roles"] == ["architect", "estimator", "owner"]
+    assert described["SubmitEstimate"]["description"].endswith("For owner, architect, estimator.")
+    assert described["ChangePreferences"]["description"].endswith("For owner; every member about themselves.")
+    assert described["RegisterCompany"]["description"].endswith("For the operator alone.")
+    assert described["Projects"]["x-roles"] == sorted(EVERYBODY)
