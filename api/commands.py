@@ -2,8 +2,8 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Mapping
-from typing import Any, Final, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, cast
 from uuid import UUID
 
 import msgspec
@@ -16,16 +16,21 @@ from api import bodies, problems
 from api.identity import Addresses, Caller, Headers, Identities, uuid_of
 from api.problems import Fault, Problem
 from api.settings import ApiSettings
-from domain.decider import Command, Decider, Rejected
+from domain.decider import Command, Decider, Ref, Rejected
 from domain.registry import COMMANDS, kebab
 from eventstore.db import Unavailable
 from eventstore.log import Metadata
 from eventstore.transact import Context, Receipt, Store, transact
+from projections.inline import InlineModels
+from projections.registry import INLINE
 
 AnyRequest = Request[Any, Any, Any]
 
 USER_AGENT_MAX: Final = 300
 """Characters of the User-Agent header that are recorded."""
+
+_IN_ORDER: Final = frozenset(tag.partition(".")[0] for tag in InlineModels(INLINE).types)
+"""Aggregates whose things share what is unique in a company: in a batch their commands keep its order."""
 
 _encoder = msgspec.json.Encoder()
 
@@ -139,51 +144,100 @@ class CommandSide:
         )
 
     async def accept_batch(self, request: AnyRequest) -> Outcomes:
-        """Commands one after the other: a later one may rest on an earlier one. A refusal ends nothing."""
+        """Commands of one batch. A later one may rest on an earlier one; a refusal ends nothing."""
         headers: Headers = dict(request.scope["headers"])
         caller = await self.identities.of(headers)
         items = _items(await bodies.read(request.receive, headers, self.settings), self.settings)
-        metadata = self._metadata(request.scope, headers, caller)
-        outcomes: list[Outcome] = []
-        away: Unavailable | None = None
-        for item in items:
-            if away is None:
-                outcome, away = await self._outcome(item, caller, metadata)
-            else:
-                outcome = _refused(item, Problem("batch.not-tried", away.what))
-            outcomes.append(outcome)
-        return Outcomes(outcomes)
+        return await _Batch(self, caller, self._metadata(request.scope, headers, caller)).run(items)
 
-    async def _outcome(
-        self, raw: msgspec.Raw, caller: Caller, metadata: Metadata
-    ) -> tuple[Outcome, Unavailable | None]:
-        try:
-            item = _decoded(raw)
-            receipt = await self._of_batch(item, caller, metadata)
-        except Exception as error:  # a refusal is an outcome; so is a fault, which `document_of` gives no words
-            problems.report(error)
-            return _refused(raw, error), error if isinstance(error, Unavailable) else None
-        return Outcome(command_id=item.command_id, receipt=receipt), None
 
-    async def _of_batch(self, item: BatchItem, caller: Caller, metadata: Metadata) -> Receipt:
+class _Parsed(NamedTuple):
+    """A command of a batch that may be tried."""
+
+    item: BatchItem
+    decider: Decider[Any, Any, Any]
+    command: Command
+
+    def touches(self) -> set[object]:
+        """What it may not overtake: the streams it reads or writes, and names that are unique in the company."""
+        own = Ref(self.decider.category, self.item.id)
+        spanning = self.decider.spanning.get(type(self.command))
+        touched: set[object] = {own, *(spanning.reads(own.id, self.command) if spanning is not None else ())}
+        return touched | {own.category} if own.category in _IN_ORDER else touched
+
+
+class _Batch:
+    """The commands of one request. Those that touch the same streams go one after the other, others together."""
+
+    def __init__(self, side: CommandSide, caller: Caller, metadata: Metadata) -> None:
+        self._side = side
+        self._caller = caller
+        self._metadata = metadata
+        self._together = asyncio.Semaphore(side.settings.api_batch_together_max)
+        self._latest: dict[object, asyncio.Task[Outcome]] = {}
+        self._away: Unavailable | None = None
+
+    async def run(self, items: Sequence[msgspec.Raw]) -> Outcomes:
+        """An outcome for each, in their order."""
+        outcomes: list[Outcome | asyncio.Task[Outcome]] = []
+        async with asyncio.TaskGroup() as group:
+            for raw in items:
+                try:
+                    parsed = self._parsed(raw)
+                except Exception as error:
+                    outcomes.append(self._refused(raw, error))
+                    continue
+                touched = parsed.touches()
+                before = {self._latest[each] for each in touched if each in self._latest}
+                task = group.create_task(self._outcome(raw, parsed, before))
+                self._latest |= dict.fromkeys(touched, task)
+                outcomes.append(task)
+                await asyncio.sleep(0)  # those that were begun go on while the next is parsed
+        return Outcomes([each if isinstance(each, Outcome) else each.result() for each in outcomes])
+
+    def _parsed(self, raw: msgspec.Raw) -> _Parsed:
+        item = _decoded(raw)
         known = COMMANDS.get((item.aggregate, item.verb))
         if known is None:
             raise Problem("command.unknown", aggregate=item.aggregate, verb=item.verb)
         decider, kind = known
-        caller.must_be_allowed(kind, item.id)
-        command = kind.model_validate_json(bytes(item.body))
+        self._caller.must_be_allowed(kind, item.id)
+        return _Parsed(item, decider, kind.model_validate_json(bytes(item.body)))
+
+    async def _outcome(self, raw: msgspec.Raw, parsed: _Parsed, before: set[asyncio.Task[Outcome]]) -> Outcome:
+        if before:
+            await asyncio.wait(before)
+        async with self._together:
+            if self._away is not None:
+                return _refused(raw, Problem("batch.not-tried", self._away.what))
+            try:
+                receipt = await self._transacted(parsed)
+            except Exception as error:
+                if isinstance(error, Unavailable):
+                    self._away = error
+                return self._refused(raw, error)
+        return Outcome(command_id=parsed.item.command_id, receipt=receipt)
+
+    def _refused(self, raw: msgspec.Raw, error: Exception) -> Outcome:
+        """A refusal is an outcome; so is a fault, which `document_of` gives no words."""
+        problems.report(error)
+        return _refused(raw, error)
+
+    async def _transacted(self, parsed: _Parsed) -> Receipt:
+        item, decider, command = parsed
         context = Context(
-            tenant=caller.tenant,
-            actor=caller.actor,
+            tenant=self._caller.tenant,
+            actor=self._caller.actor,
             command_id=item.command_id,
             request_hash=request_hash(item.aggregate, item.id, item.verb, command),
             metadata=replace(
-                metadata,
-                correlation_id=item.correlation_id or metadata.correlation_id,
-                causation_id=item.causation_id or metadata.causation_id,
+                self._metadata,
+                correlation_id=item.correlation_id or self._metadata.correlation_id,
+                causation_id=item.causation_id or self._metadata.causation_id,
             ),
         )
-        return await self.transact(decider, item.id, command, caller, context, expected_version=item.expected_version)
+        expected = item.expected_version
+        return await self._side.transact(decider, item.id, command, self._caller, context, expected_version=expected)
 
 
 def routes(side: CommandSide) -> list[HTTPRouteHandler]:
@@ -243,7 +297,12 @@ def shortcut(side: CommandSide) -> Callable[[HTTPScope], ASGIApp | None]:
 def _batch_route(side: CommandSide) -> HTTPRouteHandler:
     @post("/commands", operation_id="Batch", tags=["commands"], status_code=200)
     async def batch(request: AnyRequest) -> Response[bytes]:
-        """Several commands in one request, one outcome each."""
+        """Several commands in one request, one outcome each, in their order.
+
+        Commands that touch the same streams go one after the other, so a later one may rest on an earlier one; others go
+        together. Projects and memberships, whose names and addresses are unique, keep their order each. A refusal stops
+        none of the others.
+        """
         return Response(
             _encoder.encode(await side.accept_batch(request)), media_type="application/json", status_code=200
         )

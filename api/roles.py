@@ -37,12 +37,10 @@ def allowed(handler: HTTPRouteHandler) -> Allowed | None:
 
 
 def handlers(litestar: Litestar) -> Iterator[tuple[str, HTTPRouteHandler]]:
-    """Path and handler of every route of ours."""
+    """Path and handler of every route of ours; those the framework adds of itself have no tags."""
     for route in litestar.routes:
         if isinstance(route, HTTPRoute):
-            yield from (
-                (route.path_format, each) for each in route.route_handlers if "OPTIONS" not in each.http_methods
-            )
+            yield from ((route.path_format, handler) for handler in route.route_handlers if handler.tags)
 
 
 def table(litestar: Litestar) -> list[tuple[str, str, str]]:

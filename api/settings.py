@@ -84,6 +84,14 @@ class ApiSettings(msgspec.Struct, frozen=True, kw_only=True):
     api_batch_commands_max: Annotated[
         int, Meta(ge=1, le=1000, description="Commands in one batch.", extra={"unit": "commands"})
     ] = 100
+    api_batch_together_max: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="Commands of one batch that are under way at once, where they touch different streams.",
+            extra={"unit": "commands"},
+        ),
+    ] = 64
     api_token_cache_seconds: Annotated[
         float,
         Meta(

@@ -36,6 +36,7 @@ def test_every_command_is_done_over_its_route(company: Company) -> None:
         (operator, "company", company.id, "change-tier", {"tier": "enterprise", "tier_expires_on": None}),
         (owner, "membership", member, "add-member", {"name": "Ada", "email": "ada@south.example", "role": "viewer"}),
         (owner, "membership", member, "change-role", {"role": "estimator"}),
+        (owner, "membership", member, "change-preferences", {"language": "en-US"}),
         (owner, "membership", member, "issue-token", issued),
         (owner, "membership", member, "revoke-token", {"token_id": token}),
         (owner, "membership", member, "remove-member", {}),
@@ -232,6 +233,58 @@ def test_a_batch_has_one_outcome_per_command_in_order(company: Company) -> None:
     assert company.head() == before + 4  # the project, its version's number, the estimate, the line
     again = estimator.post("/commands", json=batch).json()["outcomes"]
     assert [outcome.get("receipt", {}).get("replayed") for outcome in again if "receipt" in outcome] == [True] * 3
+
+
+def test_commands_of_one_stream_keep_their_order_in_a_batch(company: Company) -> None:
+    """Whatever happens beside them: each only fits right after the one before, and refusals in between stop none."""
+    estimates = [company.estimate() for _ in range(3)]
+    lines = {estimate: line() for estimate in estimates}
+    batch = [item("estimate", estimate, "add-line", lines[estimate], expected_version=1) for estimate in estimates]
+    for number in range(1, 11):
+        for estimate in estimates:
+            revised = {"line_id": lines[estimate]["line_id"], "quantity": str(number)}
+            batch.append(item("estimate", estimate, "revise-line", revised, expected_version=batch_version(number)))
+            batch.append(item("estimate", estimate, "remove-line", {"line_id": str(uuid4())}))
+    outcomes = company.estimator.post("/commands", json=batch).json()["outcomes"]
+    assert [outcome["command_id"] for outcome in outcomes] == [each["command_id"] for each in batch]
+    refused = [outcome["problem"]["code"] for outcome in outcomes if "problem" in outcome]
+    assert refused == ["estimate.line-unknown"] * 30
+    versions = [each["receipt"]["stream_version"] for each in outcomes if "receipt" in each]
+    assert versions == [2] * 3 + [batch_version(number) + 1 for number in range(1, 11) for _ in estimates]
+
+
+def batch_version(number: int) -> int:
+    """The version that revision `number` of a line must find: its estimate's start, the line, the revisions before."""
+    return 1 + number
+
+
+def test_a_batch_reads_what_it_wrote_before_in_other_streams(company: Company) -> None:
+    """A version of a project begun in the same batch, and names that are freed and taken in turn."""
+    first, second, parent, child = (uuid4() for _ in range(4))
+    started = {"project_id": str(first), "currency": "USD"}
+    batch = [
+        item("project", first, "create-project", {"name": "TH 108"}),
+        item("estimate", parent, "start-estimate", started),
+        item("estimate", parent, "add-line", line()),
+        item("estimate", child, "start-estimate", started | {"parent_id": str(parent)}),
+        item("project", first, "rename-project", {"name": "TH 109"}),
+        item("project", second, "create-project", {"name": "TH 108"}),
+        item("project", first, "rename-project", {"name": "TH 108"}),
+    ]
+    outcomes = company.estimator.post("/commands", json=batch).json()["outcomes"]
+    codes = [outcome.get("problem", {}).get("code") for outcome in outcomes]
+    assert codes == [None] * 6 + ["project.name-taken"]
+    copied = company.viewer.get(f"/receipts/{batch[3]['command_id']}").json()
+    assert copied["last_position"] - copied["first_position"] == 2  # numbered, started, and the line that was copied
+
+
+def test_commands_of_different_streams_join_one_append(company: Company) -> None:
+    """They are under way together: one of many streams is not acknowledged before others were begun."""
+    estimates = [company.estimate() for _ in range(40)]
+    batch = [item("estimate", estimate, "add-line", line()) for estimate in estimates]
+    outcomes = company.estimator.post("/commands", json=batch).json()["outcomes"]
+    moments = {outcome["receipt"]["recorded_at"] for outcome in outcomes}
+    assert len(moments) < len(estimates)
 
 
 def test_a_batch_and_a_route_know_the_same_command(company: Company) -> None:
