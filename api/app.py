@@ -63,6 +63,8 @@ QUERIES: Final = (
 )
 """One line per module of queries; each names its routes that answer in pages, and those that answer one thing."""
 ACCESS: Final = "access"
+STREAM_CONNECTIONS_MAX: Final = 4
+"""Connections to the primary that event streams share where queries go to a replica."""
 
 
 class Noticed:
@@ -107,8 +109,10 @@ class Api:
         self._noting = self._writer_pool("activity", connections_max=1) if self.store is None else self.store.writer
         self.last_active = LastActive(self._noting, settings.api_last_active_seconds)
         self.identities = Identities(self.primary, settings, self.last_active.saw)
-        self.catch_up = CatchUp(self.reader, settings)
-        self.live = LiveSide(self.reader, self.vault, self.identities, self.followers, settings)
+        self._replica = settings.api_query_database_url is not None
+        self.catch_up = CatchUp(self.reader, settings, replica=self._replica)
+        self.followed = self._followed(store.database_url)
+        self.live = LiveSide(self.followed, self.vault, self.identities, self.followers, settings)
         self._command_side = None if self.store is None else CommandSide(self.store, self.identities, settings)
         self.health = Health(self._databases(), self.broker, self._figures(), settings, health.newest_migration())
         self.litestar = self._litestar()
@@ -136,6 +140,12 @@ class Api:
             statement_seconds_max=self._settings.api_query_seconds_max,
         )
 
+    def _followed(self, database_url: str) -> Database:
+        """Where event streams read: hints of new events come at once, and a replica would not have them yet."""
+        if not self._replica:
+            return self.reader
+        return self._reader_pool("streams", database_url, connections_max=STREAM_CONNECTIONS_MAX)
+
     def _writer_pool(self, name: str, *, connections_max: int) -> Database:
         settings = self._store_settings
         assert settings.database_url is not None
@@ -157,7 +167,7 @@ class Api:
 
     def _databases(self) -> list[Database]:
         used = [self.primary] if self.store is None else [self.primary, self.store.writer]
-        return [*used, self.reader] if "queries" in self._sides else used
+        return [*used, *dict.fromkeys((self.reader, self.followed))] if "queries" in self._sides else used
 
     def _committed(self, tenant: UUID, position: int) -> None:
         """After a commit of this process: who waits here is told at once, the others by a hint."""
@@ -190,7 +200,7 @@ class Api:
     @asynccontextmanager
     async def _lifespan(self, _: Litestar) -> AsyncGenerator[None, None]:
         async with AsyncExitStack() as opened:
-            for database in (self.primary, self.reader):
+            for database in dict.fromkeys((self.primary, self.reader, self.followed)):
                 await database.open()
                 opened.push_async_callback(database.close)
                 await database.refuse_if_unsafe()
@@ -245,7 +255,7 @@ class Api:
             self.identities,
             self.catch_up,
             self._settings,
-            replica=self._settings.api_query_database_url is not None,
+            primary=self.primary if self._replica else None,
         )
         single: list[HTTPRouteHandler] = [handler for module in QUERIES for handler in module.SINGLE]
         paged: list[HTTPRouteHandler] = [handler for module in QUERIES for handler in module.PAGED]

@@ -299,9 +299,9 @@ def _batch_route(side: CommandSide) -> HTTPRouteHandler:
     async def batch(request: AnyRequest) -> Response[bytes]:
         """Several commands in one request, one outcome each, in their order.
 
-        Commands that touch the same streams go one after the other, so a later one may rest on an earlier one; others
-        go together. Projects and memberships, whose names and addresses are unique, keep their order each. A refusal stops
-        none of the others.
+        Commands that touch the same streams go one after the other: a later one may rest on an earlier one. All others
+        go together. Projects and memberships, whose names and addresses are unique, keep their order each. A refusal
+        stops none of the others.
         """
         return Response(
             _encoder.encode(await side.accept_batch(request)), media_type="application/json", status_code=200

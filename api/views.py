@@ -180,14 +180,15 @@ class QuerySide:
         catch_up: CatchUp,
         settings: ApiSettings,
         *,
-        replica: bool,
+        primary: Database | None = None,
     ) -> None:
         self.database = database
         self.vault = vault
         self.identities = identities
         self.catch_up = catch_up
         self.settings = settings
-        self.replica = replica
+        self.primary = primary
+        """What `database` is a replica of; None when it is none."""
 
     def dependencies(self) -> tuple[Provide, Provide]:
         """How a route gets its view: of one thing, of a page. Functions: Litestar copies what a method is bound to."""
@@ -233,24 +234,51 @@ class QuerySide:
         pinned: int | None = None
         if newer is not None and model is not None and self.catch_up.is_too_early(tenant, model, newer):
             await self.catch_up.until(tenant, model, newer.position, deadline - time.monotonic())
+        judged = False
+        wanted = 1  # of a company that a replica has not heard of
         while True:
             async with self.database.bound(tenant) as reader:
                 head, reached, model = await _reached(reader, names)
-                for token in (past, newer):
-                    if isinstance(token, Token):
-                        await positions.must_belong(reader, head, token)
-                if past is not None and pinned is None:
-                    pinned = await positions.resolved(reader, past)
-                wanted = max(pinned or 0, newer.position if newer else 0)
-                if not self.replica:
-                    positions.not_ahead(head, wanted)
-                self.catch_up.saw(head, model or "", reached)
-                if reached >= wanted:
-                    if pinned is None and len(names) > 1:
-                        pinned = reached
-                    yield Snapshot(reader, head, reached, pinned, query, cursor, self.vault, caller.may_open)
-                    return
+                if head is None and self.primary is None:
+                    raise Problem("company.unknown", company=str(tenant))
+                if head is not None:
+                    if not judged:
+                        pinned, judged = await self._judged(reader, head, past, newer), True
+                        wanted = max(pinned or 0, newer.position if newer else 0)
+                    self.catch_up.saw(head, model or "", reached)
+                    if reached >= wanted:
+                        if pinned is None and len(names) > 1:
+                            pinned = reached
+                        yield Snapshot(reader, head, reached, pinned, query, cursor, self.vault, caller.may_open)
+                        return
+            if head is None:
+                await self.identities.must_exist(tenant)
             await self.catch_up.until(tenant, model or "", wanted, deadline - time.monotonic())
+
+    async def _judged(
+        self, reader: Reader, head: Head, past: Token | datetime | None, newer: Token | None
+    ) -> int | None:
+        """The position that `past` names. Raises Problem for what was never written.
+
+        What a replica cannot tell yet, the primary does: an instant's position, and what lies beyond its head.
+        """
+        tokens = [token for token in (past, newer) if isinstance(token, Token)]
+        told = all(token.epoch in (None, head.epoch) and token.position <= head.position for token in tokens)
+        if self.primary is None or (told and not isinstance(past, datetime)):
+            return await _asked_position(reader, head, past, tokens)
+        async with self.primary.bound(reader.tenant) as primary:
+            newest = await log.head(primary)
+            return await _asked_position(primary, newest or head, past, tokens)
+
+
+async def _asked_position(
+    reader: Reader, head: Head, past: Token | datetime | None, tokens: Sequence[Token]
+) -> int | None:
+    for token in tokens:
+        await positions.must_belong(reader, head, token)
+    for token in tokens:
+        positions.not_ahead(head, token.position)
+    return None if past is None else await positions.resolved(reader, past)
 
 
 def _models(request: AnyRequest) -> tuple[str, ...]:
@@ -259,13 +287,13 @@ def _models(request: AnyRequest) -> tuple[str, ...]:
     return (opt["model"], *opt.get("beside", ())) if "model" in opt else ()
 
 
-async def _reached(reader: Reader, names: Sequence[str]) -> tuple[Head, int, str | None]:
-    """The log's head, how far the models have come, and which is furthest behind; a query of the log itself is always
-    at the head.
+async def _reached(reader: Reader, names: Sequence[str]) -> tuple[Head | None, int, str | None]:
+    """The log's head, if any, how far the models have come, and which is furthest behind; a query of the log itself is
+    always at the head.
     """
     head, reached = await models.with_head(reader, names[0]) if names else (await log.head(reader), 0)
     if head is None or head.position == 0:
-        raise Problem("company.unknown", company=str(reader.tenant))
+        return None, 0, None
     if not names:
         return head, head.position, None
     others = [(await models.position_of(reader, name), name) for name in names[1:]]

@@ -8,7 +8,8 @@ from uuid import UUID
 from api.positions import Token
 from api.problems import Problem
 from api.settings import ApiSettings
-from eventstore.db import Database, DriverError, Unavailable
+from eventstore import log
+from eventstore.db import Database, DriverError, Reader, Unavailable
 from eventstore.log import Head
 from projections import positions
 
@@ -21,11 +22,13 @@ class CatchUp:
     """Lets queries wait until a model of a company has reached a position. One poll per model serves all who wait.
 
     What hints and answers told is kept, to know beforehand that a transaction would find too little; never to know that
-    it would find enough.
+    it would find enough. A replica may not have yet what a hint speaks of: there, only polls tell. A model without name
+    is the log itself.
     """
 
-    def __init__(self, database: Database, settings: ApiSettings) -> None:
+    def __init__(self, database: Database, settings: ApiSettings, *, replica: bool = False) -> None:
         self._database = database
+        self._replica = replica
         self._settings = settings
         self._waiting: dict[_Place, list[tuple[int, asyncio.Future[None]]]] = defaultdict(list)
         self._polls: dict[_Place, asyncio.Task[None]] = {}
@@ -49,6 +52,8 @@ class CatchUp:
 
     def moved(self, tenant: UUID, model: str, position: int) -> None:
         """A hint: a model has reached a position. Whoever is woken looks for himself."""
+        if self._replica:
+            return
         place = (tenant, model)
         self._reached[place] = position
         if place not in self._waiting:
@@ -104,7 +109,7 @@ class CatchUp:
         tenant, model = place
         try:
             async with self._database.bound(tenant) as reader:
-                position = self._reached[place] = await positions.position_of(reader, model)
+                position = self._reached[place] = await _position(reader, model)
         except (Unavailable, DriverError):  # busy, or away for a moment: the next look may do
             return
         self._wake(place, position)
@@ -114,6 +119,13 @@ class CatchUp:
         for poll in list(self._polls.values()):
             poll.cancel()
         await asyncio.gather(*self._polls.values(), return_exceptions=True)
+
+
+async def _position(reader: Reader, model: str) -> int:
+    if model:
+        return await positions.position_of(reader, model)
+    head = await log.head(reader)
+    return 0 if head is None else head.position
 
 
 class LogFollowers:

@@ -167,7 +167,7 @@ def found_postgres(place: Place) -> Server | None:
         lines = (place.data / "postmaster.pid").read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         return None
-    if len(lines) < 8 or lines[7].strip() != "ready":
+    if len(lines) < 8 or lines[7].strip() not in {"ready", "standby"}:
         return None
     sockets = lines[4]
     psql = programs(place).postgres / "psql"
