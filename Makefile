@@ -11,7 +11,7 @@ measuring := $(venv)/installed-bench
 fast_tests := tests/test_tidy.py tests/domain tests/cairn/test_cli.py tests/cairn/test_settings.py tests/cairn/test_compose.py
 test_processes := 2
 
-.PHONY: help setup check test up demo migrate schema rebuild bench
+.PHONY: help setup check test compatibility soak up demo migrate schema rebuild bench
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -43,6 +43,9 @@ check: setup ## format, lint, types, house rules and the fast tests: under a min
 test: check ## everything
 	$(python) -m pytest -q -n $(test_processes) $(addprefix --deselect ,$(fast_tests))
 
+compatibility: setup ## the tests that speak to servers, against the oldest servers that are promised
+	@$(python) -m tests.compatibility
+
 up: setup ## the whole product on this machine, with sample data
 	@$(python) -m cairn up
 
@@ -64,3 +67,6 @@ $(measuring): requirements/bench.txt $(installed)
 
 bench: $(measuring) ## benchmarks against peers and limits
 	@$(python) -m bench
+
+soak: $(measuring) ## memory under load and an outage of the broker, minutes; full=1: ten minutes, and an hour's backlog
+	@$(python) -m bench memory outage $(if $(full),--full)

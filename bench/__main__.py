@@ -24,6 +24,7 @@ from bench import (
     http,
     long_stream,
     memory,
+    outage,
     project,
     relay,
     search,
@@ -51,6 +52,7 @@ FIGURES: dict[str, ModuleType] = {
     "estimating": estimating,
     "memory": memory,
     "simulation": simulation,
+    "outage": outage,
 }
 
 WIDTH = 100

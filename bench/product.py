@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -51,7 +52,8 @@ class Product:
         with ExitStack() as undo:
             self._folder = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="cairn-bench-")))
             self._folder.chmod(0o755)
-            self.servers = undo.enter_context(embedded.start(self._folder / "data")).servers
+            self._running = undo.enter_context(embedded.start(self._folder / "data"))
+            self.servers = self._running.servers
             undo.callback(self.stop)
             migrations.upgrade(self.servers.database_url)
             asyncio.run(care.prepare(StoreSettings(database_url=self.servers.database_url)))
@@ -111,6 +113,16 @@ class Product:
                 process.wait()
             assert process.stdin is not None
             process.stdin.close()
+
+    def kill_broker(self) -> None:
+        """Ends the broker with kill -9."""
+        assert self._running.nats_pid is not None
+        os.kill(self._running.nats_pid, signal.SIGKILL)
+
+    def start_broker(self) -> None:
+        """Starts it again, with its data, where it was."""
+        again = self._stack.enter_context(embedded.start(self._folder / "data", postgres=False))
+        assert again.servers.nats_url == self.servers.nats_url
 
     def memory_bytes(self) -> dict[str, int]:
         """Resident set of each process."""

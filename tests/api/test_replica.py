@@ -1,4 +1,4 @@
-"""Queries on a read replica, a second PostgreSQL that streams from the first: they wait for what it lacks, or say it."""
+"""Queries on a read replica, a second PostgreSQL that streams from the first: what it lacks is waited for, or said."""
 
 import subprocess
 import threading
