@@ -537,8 +537,10 @@ class Stream:
             if told.error.err_code in _WRONG_SEQUENCE or told.error.err_code == _DUPLICATE_IN_BATCH:
                 raise Refused(told.error.description)
             raise Unavailable(f"the stream {self.options.name}: {told.error.description}")
+        if told.duplicate and told.seq != sequence:  # as a server with atomic batches says by an error
+            raise Refused(f"a duplicate of {told.seq}, which was to become {sequence}")
         if told.duplicate or told.seq != sequence:
-            raise Refused(f"stored as {told.seq} instead of {sequence}")
+            raise Refused(f"stored as {told.seq} before, or by another, instead of {sequence}")
         return sequence
 
 
