@@ -14,7 +14,7 @@ test_processes := 2
 .PHONY: help setup check test compatibility soak up demo migrate schema rebuild bench
 
 help: ## list what can be made
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 setup: $(installed) ## make the environment .venv from the pinned, hashed requirements
 
