@@ -31,7 +31,7 @@ BATCH_MESSAGES_MAX: Final = 1000
 
 _NOT_FOUND: Final = 10059
 _NO_MESSAGE: Final = 10037
-_WRONG_SEQUENCE: Final = frozenset({10071, 10164})
+_WRONG_SEQUENCE: Final = frozenset({10070, 10071, 10164})
 _DUPLICATE_IN_BATCH: Final = 10201
 _NANOSECONDS: Final = 1_000_000_000
 _HEADERS_BYTES: Final = 512  # more than the headers of a message take
@@ -509,7 +509,11 @@ class Stream:
         return self._acknowledged(await self._broker.request(message, headers), after + number)
 
     async def _publish_window(self, messages: Sequence[Message], after: int) -> int:
-        """For servers before 2.12: each message expects the one before it, so what follows a refused one is refused."""
+        """For servers before 2.12: each message expects the one before it, so what follows a refused one is refused.
+
+        It expects it by its id too: a stream that somebody else moved on by a few messages would refuse the first of a
+        window, and take the one that then has the right number.
+        """
         answers: list[Msg] = []
         complete = asyncio.Event()
 
@@ -521,6 +525,8 @@ class Stream:
         async with self._broker.answers(received) as inbox:
             for number, message in enumerate(messages):
                 expected = {"Nats-Msg-Id": message.id, "Nats-Expected-Last-Sequence": str(after + number)}
+                if number:
+                    expected["Nats-Expected-Last-Msg-Id"] = messages[number - 1].id
                 await self._broker.send(message, expected | dict(message.headers), inbox)
             try:
                 await asyncio.wait_for(complete.wait(), 10)

@@ -208,9 +208,10 @@ async def test_a_stream_takes_messages_in_order_behind_the_one_that_was_last(bro
     stream.atomic = stream.atomic and atomic
     assert await stream.publish(_messages(stream, "a"), 0) == 1
     assert await stream.publish(_messages(stream, "b", "c", "d"), 1) == 4
-    for stale in (["x"], ["x", "y"]):
+    for stale in (["x"], ["x", "y"], ["x", "y", "z", "w"]):  # z would have the right number
         with pytest.raises(Refused):
             await stream.publish(_messages(stream, *stale), 2)
+    assert (await stream.state()).last == 4
     with pytest.raises(Refused, match="duplicate"):
         await stream.publish(_messages(stream, "e", "b"), 4)  # b was there before
     state = await stream.state()
