@@ -101,6 +101,232 @@ begin
   end if;
 end $$;
 ALTER FUNCTION cairn.append_1(p_tenant uuid, p_commands uuid[], p_hashes bytea[], p_check_units integer[], p_check_streams uuid[], p_check_versions integer[], p_check_writes integer[], p_units integer[], p_streams uuid[], p_versions integer[], p_types text[], p_schemas smallint[], p_event_ids uuid[], p_actors uuid[], p_salts bytea[], p_metadata bytea[], p_payloads bytea[], OUT head bigint, OUT recorded_at timestamp with time zone, OUT epoch bigint, OUT leaves bytea[], OUT outcomes smallint[], OUT positions bigint[], OUT conflicts uuid[], OUT versions integer[]) OWNER TO cairn_owner;
+CREATE FUNCTION cairn.append_many_1(p_tenant uuid, p_commands uuid[], p_hashes bytea[], p_streams uuid[], p_versions integer[], p_types text[], p_schemas smallint[], p_event_ids uuid[], p_actors uuid[], p_salts bytea[], p_metadata bytea[], p_payloads bytea[]) RETURNS bytea
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET plan_cache_mode TO 'force_generic_plan'
+    AS $$
+declare
+  v_clock timestamptz := clock_timestamp();
+  v_bound text := set_config('cairn.tenant', p_tenant::text, true);
+  v_count integer := cardinality(p_streams);
+  v_head bigint;
+  v_recorded_at timestamptz;
+  v_us bigint;
+  v_epoch bigint;
+  v_leaves bytea;
+begin
+  update cairn.heads h set position = h.position + v_count, recorded_at = greatest(h.recorded_at, v_clock)
+    where h.tenant = p_tenant
+    returning h.position - v_count, h.recorded_at, (extract(epoch from h.recorded_at) * 1000000)::bigint, h.epoch
+    into v_head, v_recorded_at, v_us, v_epoch;
+  if not found then
+    return null; -- the company's log is to be opened
+  end if;
+  if exists (
+      select from cairn.events e
+      where e.tenant = p_tenant and e.command_id = any (p_commands) and e.request_hash is not null)
+    or exists (
+      select from cairn.empty_commands c where c.tenant = p_tenant and c.command_id = any (p_commands))
+    or exists (
+      select from (
+        select t.stream, t.version - 1 as expected, lag(t.version) over (partition by t.stream order by t.n) as before
+        from unnest(p_streams, p_versions) with ordinality as t (stream, version, n)
+      ) c
+      where c.expected <> coalesce(c.before, (
+        select e.stream_version from cairn.events e
+        where e.tenant = p_tenant and e.stream_id = c.stream and e.stream_version >= c.expected
+        order by e.stream_version desc limit 1), 0))
+  then
+    update cairn.heads h set position = v_head where h.tenant = p_tenant;
+    return null;
+  end if;
+  with appended as (
+    insert into cairn.events (
+      tenant, position, recorded_at, stream_version, schema_version, stream_id, event_id, actor, command_id,
+      type, request_hash, salt, leaf, metadata, payload)
+    select p_tenant, v_head + e.n, v_recorded_at, e.version, e.schema, e.stream, e.id, e.actor, e.command,
+      e.type, e.hash, e.salt,
+      cairn.leaf_1(p_tenant, v_head + e.n, e.id, e.stream, e.version, e.type, e.schema, v_us, e.actor, e.command,
+        e.salt, e.payload, e.metadata),
+      e.metadata, e.payload
+    from ( -- in the list of what is selected the arrays are read side by side; in FROM each would be stored first
+      select unnest(p_commands) as command, unnest(p_hashes) as hash, unnest(p_streams) as stream,
+        unnest(p_versions) as version, unnest(p_types) as type, unnest(p_schemas) as schema,
+        unnest(p_event_ids) as id, unnest(p_actors) as actor, unnest(p_salts) as salt,
+        unnest(p_metadata) as metadata, unnest(p_payloads) as payload, generate_series(1, v_count) as n
+    ) e
+    returning events.position, events.leaf
+  )
+  select string_agg(a.leaf, '' order by a.position) into v_leaves from appended a;
+  return int8send(v_head + 1) || int8send(v_us) || int8send(v_epoch) || v_leaves;
+end $$;
+ALTER FUNCTION cairn.append_many_1(p_tenant uuid, p_commands uuid[], p_hashes bytea[], p_streams uuid[], p_versions integer[], p_types text[], p_schemas smallint[], p_event_ids uuid[], p_actors uuid[], p_salts bytea[], p_metadata bytea[], p_payloads bytea[]) OWNER TO cairn_owner;
+CREATE FUNCTION cairn.append_many_2(p_tenant uuid, p_commands uuid[], p_hashes bytea[], p_streams uuid[], p_versions integer[], p_types text[], p_schemas smallint[], p_event_ids uuid[], p_actors uuid[], p_salts bytea[], p_metadata bytea[], p_payloads bytea[], p_reads uuid[], p_read_versions integer[]) RETURNS bytea
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET plan_cache_mode TO 'force_generic_plan'
+    AS $$
+declare
+  v_clock timestamptz := clock_timestamp();
+  v_bound text := set_config('cairn.tenant', p_tenant::text, true);
+  v_count integer := cardinality(p_streams);
+  v_head bigint;
+  v_recorded_at timestamptz;
+  v_us bigint;
+  v_epoch bigint;
+  v_leaves bytea;
+begin
+  update cairn.heads h set position = h.position + v_count, recorded_at = greatest(h.recorded_at, v_clock)
+    where h.tenant = p_tenant
+    returning h.position - v_count, h.recorded_at, (extract(epoch from h.recorded_at) * 1000000)::bigint, h.epoch
+    into v_head, v_recorded_at, v_us, v_epoch;
+  if not found then
+    return null; -- the company's log is to be opened
+  end if;
+  if exists (
+      select from cairn.events e
+      where e.tenant = p_tenant and e.command_id = any (p_commands) and e.request_hash is not null)
+    or exists (
+      select from cairn.empty_commands c where c.tenant = p_tenant and c.command_id = any (p_commands))
+    or exists (
+      select from (
+        select t.stream, t.version - 1 as expected, lag(t.version) over (partition by t.stream order by t.n) as before
+        from unnest(p_streams, p_versions) with ordinality as t (stream, version, n)
+      ) c
+      where c.expected <> coalesce(c.before, (
+        select e.stream_version from cairn.events e
+        where e.tenant = p_tenant and e.stream_id = c.stream and e.stream_version >= c.expected
+        order by e.stream_version desc limit 1), 0))
+    or exists (
+      select from unnest(p_reads, p_read_versions) as r (stream, expected)
+      where r.expected <> coalesce((
+        select e.stream_version from cairn.events e
+        where e.tenant = p_tenant and e.stream_id = r.stream and e.stream_version >= r.expected
+        order by e.stream_version desc limit 1), 0))
+  then
+    update cairn.heads h set position = v_head where h.tenant = p_tenant;
+    return null;
+  end if;
+  with appended as (
+    insert into cairn.events (
+      tenant, position, recorded_at, stream_version, schema_version, stream_id, event_id, actor, command_id,
+      type, request_hash, salt, leaf, metadata, payload)
+    select p_tenant, v_head + e.n, v_recorded_at, e.version, e.schema, e.stream, e.id, e.actor, e.command,
+      e.type, e.hash, e.salt,
+      cairn.leaf_1(p_tenant, v_head + e.n, e.id, e.stream, e.version, e.type, e.schema, v_us, e.actor, e.command,
+        e.salt, e.payload, e.metadata),
+      e.metadata, e.payload
+    from ( -- in the list of what is selected the arrays are read side by side; in FROM each would be stored first
+      select unnest(p_commands) as command, unnest(p_hashes) as hash, unnest(p_streams) as stream,
+        unnest(p_versions) as version, unnest(p_types) as type, unnest(p_schemas) as schema,
+        unnest(p_event_ids) as id, unnest(p_actors) as actor, unnest(p_salts) as salt,
+        unnest(p_metadata) as metadata, unnest(p_payloads) as payload, generate_series(1, v_count) as n
+    ) e
+    returning events.position, events.leaf
+  )
+  select string_agg(a.leaf, '' order by a.position) into v_leaves from appended a;
+  return int8send(v_head + 1) || int8send(v_us) || int8send(v_epoch) || v_leaves;
+end $$;
+ALTER FUNCTION cairn.append_many_2(p_tenant uuid, p_commands uuid[], p_hashes bytea[], p_streams uuid[], p_versions integer[], p_types text[], p_schemas smallint[], p_event_ids uuid[], p_actors uuid[], p_salts bytea[], p_metadata bytea[], p_payloads bytea[], p_reads uuid[], p_read_versions integer[]) OWNER TO cairn_owner;
+CREATE FUNCTION cairn.append_one_1(p_tenant uuid, p_command uuid, p_hash bytea, p_stream uuid, p_version integer, p_type text, p_schema smallint, p_event_id uuid, p_actor uuid, p_salt bytea, p_metadata bytea, p_payload bytea) RETURNS bytea
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET plan_cache_mode TO 'force_generic_plan'
+    AS $$
+declare
+  v_clock timestamptz := clock_timestamp(); -- in a variable: a distributed engine takes no volatile call in an update
+  v_bound text := set_config('cairn.tenant', p_tenant::text, true);
+  v_position bigint;
+  v_recorded_at timestamptz;
+  v_us bigint;
+  v_epoch bigint;
+  v_leaf bytea;
+begin
+  update cairn.heads h set position = h.position + 1, recorded_at = greatest(h.recorded_at, v_clock)
+    where h.tenant = p_tenant
+    returning h.position, h.recorded_at, (extract(epoch from h.recorded_at) * 1000000)::bigint, h.epoch
+    into v_position, v_recorded_at, v_us, v_epoch;
+  if not found then
+    return null; -- the company's log is to be opened
+  end if;
+  insert into cairn.events (
+    tenant, position, recorded_at, stream_version, schema_version, stream_id, event_id, actor, command_id,
+    type, request_hash, salt, leaf, metadata, payload)
+  select p_tenant, v_position, v_recorded_at, p_version, p_schema, p_stream, p_event_id, p_actor, p_command,
+    p_type, p_hash, p_salt,
+    cairn.leaf_1(p_tenant, v_position, p_event_id, p_stream, p_version, p_type, p_schema, v_us, p_actor, p_command,
+      p_salt, p_payload, p_metadata),
+    p_metadata, p_payload
+  where not exists (
+      select from cairn.events e
+      where e.tenant = p_tenant and e.command_id = p_command and e.request_hash is not null)
+    and not exists (
+      select from cairn.empty_commands c where c.tenant = p_tenant and c.command_id = p_command)
+    and p_version = 1 + coalesce((
+      -- looking from the version that should be the last reads one entry of the index, not a page of the stream's past
+      select e.stream_version from cairn.events e
+      where e.tenant = p_tenant and e.stream_id = p_stream and e.stream_version >= p_version - 1
+      order by e.stream_version desc limit 1), 0)
+  returning leaf into v_leaf;
+  if not found then
+    update cairn.heads h set position = v_position - 1 where h.tenant = p_tenant;
+    return null;
+  end if;
+  return int8send(v_position) || int8send(v_us) || int8send(v_epoch) || v_leaf;
+end $$;
+ALTER FUNCTION cairn.append_one_1(p_tenant uuid, p_command uuid, p_hash bytea, p_stream uuid, p_version integer, p_type text, p_schema smallint, p_event_id uuid, p_actor uuid, p_salt bytea, p_metadata bytea, p_payload bytea) OWNER TO cairn_owner;
+CREATE FUNCTION cairn.append_one_2(p_tenant uuid, p_command uuid, p_hash bytea, p_stream uuid, p_version integer, p_type text, p_schema smallint, p_event_id uuid, p_actor uuid, p_salt bytea, p_metadata bytea, p_payload bytea, p_read uuid, p_read_version integer) RETURNS bytea
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET plan_cache_mode TO 'force_generic_plan'
+    AS $$
+declare
+  v_clock timestamptz := clock_timestamp(); -- in a variable: a distributed engine takes no volatile call in an update
+  v_bound text := set_config('cairn.tenant', p_tenant::text, true);
+  v_position bigint;
+  v_recorded_at timestamptz;
+  v_us bigint;
+  v_epoch bigint;
+  v_leaf bytea;
+begin
+  update cairn.heads h set position = h.position + 1, recorded_at = greatest(h.recorded_at, v_clock)
+    where h.tenant = p_tenant
+    returning h.position, h.recorded_at, (extract(epoch from h.recorded_at) * 1000000)::bigint, h.epoch
+    into v_position, v_recorded_at, v_us, v_epoch;
+  if not found then
+    return null; -- the company's log is to be opened
+  end if;
+  insert into cairn.events (
+    tenant, position, recorded_at, stream_version, schema_version, stream_id, event_id, actor, command_id,
+    type, request_hash, salt, leaf, metadata, payload)
+  select p_tenant, v_position, v_recorded_at, p_version, p_schema, p_stream, p_event_id, p_actor, p_command,
+    p_type, p_hash, p_salt,
+    cairn.leaf_1(p_tenant, v_position, p_event_id, p_stream, p_version, p_type, p_schema, v_us, p_actor, p_command,
+      p_salt, p_payload, p_metadata),
+    p_metadata, p_payload
+  where not exists (
+      select from cairn.events e
+      where e.tenant = p_tenant and e.command_id = p_command and e.request_hash is not null)
+    and not exists (
+      select from cairn.empty_commands c where c.tenant = p_tenant and c.command_id = p_command)
+    and p_version = 1 + coalesce((
+      -- looking from the version that should be the last reads one entry of the index, not a page of the stream's past
+      select e.stream_version from cairn.events e
+      where e.tenant = p_tenant and e.stream_id = p_stream and e.stream_version >= p_version - 1
+      order by e.stream_version desc limit 1), 0)
+    and (p_read is null or p_read_version = coalesce((
+      select e.stream_version from cairn.events e
+      where e.tenant = p_tenant and e.stream_id = p_read and e.stream_version >= p_read_version
+      order by e.stream_version desc limit 1), 0))
+  returning leaf into v_leaf;
+  if not found then
+    update cairn.heads h set position = v_position - 1 where h.tenant = p_tenant;
+    return null;
+  end if;
+  return int8send(v_position) || int8send(v_us) || int8send(v_epoch) || v_leaf;
+end $$;
+ALTER FUNCTION cairn.append_one_2(p_tenant uuid, p_command uuid, p_hash bytea, p_stream uuid, p_version integer, p_type text, p_schema smallint, p_event_id uuid, p_actor uuid, p_salt bytea, p_metadata bytea, p_payload bytea, p_read uuid, p_read_version integer) OWNER TO cairn_owner;
 CREATE FUNCTION cairn.begin_epoch_1(p_tenant uuid, p_after bigint, p_seen bigint, p_reason text) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -156,6 +382,27 @@ begin
   end if;
 end $_$;
 ALTER FUNCTION cairn.dress_table_1(p_schema text, p_table text, p_append_only boolean, p_inline boolean) OWNER TO cairn_owner;
+CREATE FUNCTION cairn.erase_key_1(p_subject uuid, p_by uuid, p_reason text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  if not exists (
+    select from cairn.events e
+    where e.tenant = cairn.bound_tenant() and e.stream_id = p_subject and e.type = 'membership.forgotten'
+  ) then
+    raise exception using errcode = 'CA004', message = 'the log does not say that ' || p_subject || ' was forgotten';
+  end if;
+  delete from cairn.unique_digests d where d.tenant = cairn.bound_tenant() and d.subject = p_subject;
+  insert into cairn.subject_keys as s (tenant, subject, erased_at, erased_by, reason)
+    values (cairn.bound_tenant(), p_subject, clock_timestamp(), p_by, p_reason)
+    on conflict (tenant, subject) do update
+      set wrapped = null, number = null, erased_at = excluded.erased_at, erased_by = excluded.erased_by,
+        reason = excluded.reason
+      where s.wrapped is not null;
+  return found;
+end $$;
+ALTER FUNCTION cairn.erase_key_1(p_subject uuid, p_by uuid, p_reason text) OWNER TO cairn_owner;
 CREATE FUNCTION cairn.heartbeat_1(p_owner uuid, p_scopes text[], p_slices integer, p_lease interval) RETURNS TABLE(held_scope text, held_slice smallint)
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -255,8 +502,26 @@ begin
   end loop;
 end $$;
 ALTER FUNCTION cairn.judge_1(p_tenant uuid, p_commands uuid[], p_hashes bytea[], p_check_units integer[], p_check_streams uuid[], p_check_versions integer[], p_check_writes integer[], OUT outcomes smallint[], OUT positions bigint[], OUT conflicts uuid[], OUT versions integer[]) OWNER TO cairn_owner;
+CREATE TABLE cairn.tenant_keys (
+    tenant uuid NOT NULL,
+    number integer NOT NULL,
+    kek text NOT NULL,
+    wrapped bytea NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT tenant_keys_number_check CHECK ((number > 0))
+);
+ALTER TABLE ONLY cairn.tenant_keys FORCE ROW LEVEL SECURITY;
+ALTER TABLE cairn.tenant_keys OWNER TO cairn_owner;
+CREATE FUNCTION cairn.keks_in_use_1() RETURNS SETOF text
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ SELECT DISTINCT k.kek
+    FROM cairn.tenant_keys k;
+END;
+ALTER FUNCTION cairn.keks_in_use_1() OWNER TO cairn_owner;
 CREATE FUNCTION cairn.leaf_1(tenant uuid, pos bigint, event_id uuid, stream_id uuid, stream_version integer, type text, schema_version smallint, recorded_us bigint, actor uuid, command_id uuid, salt bytea, payload bytea, metadata bytea) RETURNS bytea
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    LANGUAGE sql STABLE PARALLEL SAFE
     RETURN sha256(((((((((((((('\x0001'::bytea || uuid_send(tenant)) || int8send(pos)) || uuid_send(event_id)) || uuid_send(stream_id)) || int4send(stream_version)) || int2send((octet_length(type))::smallint)) || convert_to(type, 'UTF8'::name)) || int2send(schema_version)) || int8send(recorded_us)) || uuid_send(actor)) || uuid_send(command_id)) || sha256((substr(sha256((salt || '\x01'::bytea)), 1, 16) || payload))) || sha256((substr(sha256((salt || '\x02'::bytea)), 1, 16) || metadata))));
 ALTER FUNCTION cairn.leaf_1(tenant uuid, pos bigint, event_id uuid, stream_id uuid, stream_version integer, type text, schema_version smallint, recorded_us bigint, actor uuid, command_id uuid, salt bytea, payload bytea, metadata bytea) OWNER TO cairn_owner;
 CREATE FUNCTION cairn.open_incarnation_1() RETURNS boolean
@@ -331,6 +596,33 @@ begin
   raise exception using errcode = 'CA001', message = 'the log is append-only: ' || tg_op || ' on ' || tg_table_name;
 end $$;
 ALTER FUNCTION cairn.refuse_change() OWNER TO cairn_owner;
+CREATE FUNCTION cairn.rewrap_keys_1(p_number integer, p_kek text, p_wrapped bytea, p_subjects uuid[], p_keys bytea[]) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  v_tenant uuid := cairn.bound_tenant();
+begin
+  perform from cairn.tenant_keys k where k.tenant = v_tenant for update;
+  if p_number is distinct from (select max(k.number) from cairn.tenant_keys k where k.tenant = v_tenant) then
+    return false;
+  end if;
+  perform from cairn.subject_keys s where s.tenant = v_tenant for update;
+  if exists (
+    select from (select s.subject from cairn.subject_keys s where s.tenant = v_tenant and s.wrapped is not null) s
+    full join unnest(p_subjects) as g (subject) on g.subject = s.subject
+    where g.subject is null or s.subject is null
+  ) then
+    return false;
+  end if;
+  insert into cairn.tenant_keys (tenant, number, kek, wrapped) values (v_tenant, p_number + 1, p_kek, p_wrapped);
+  update cairn.subject_keys s set number = p_number + 1, wrapped = g.wrapped
+    from unnest(p_subjects, p_keys) as g (subject, wrapped)
+    where s.tenant = v_tenant and s.subject = g.subject;
+  delete from cairn.tenant_keys k where k.tenant = v_tenant and k.number <= p_number;
+  return true;
+end $$;
+ALTER FUNCTION cairn.rewrap_keys_1(p_number integer, p_kek text, p_wrapped bytea, p_subjects uuid[], p_keys bytea[]) OWNER TO cairn_owner;
 CREATE TABLE cairn.builds (
     model text NOT NULL,
     build integer NOT NULL,
@@ -469,6 +761,23 @@ CREATE VIEW cairn.log WITH (security_invoker='true') AS
    FROM (cairn.events e
      CROSS JOIN LATERAL ( SELECT (convert_from(e.metadata, 'UTF8'::name))::jsonb AS metadata) m);
 ALTER VIEW cairn.log OWNER TO cairn_owner;
+CREATE TABLE cairn.operations (
+    tenant uuid NOT NULL,
+    operation_id uuid NOT NULL,
+    kind text NOT NULL,
+    owner uuid NOT NULL,
+    until timestamp with time zone NOT NULL,
+    attempts integer NOT NULL,
+    done bigint NOT NULL,
+    total bigint NOT NULL,
+    updated_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT operations_attempts_check CHECK ((attempts >= 0)),
+    CONSTRAINT operations_check CHECK ((total >= done)),
+    CONSTRAINT operations_done_check CHECK ((done >= 0))
+)
+WITH (fillfactor='50');
+ALTER TABLE ONLY cairn.operations FORCE ROW LEVEL SECURITY;
+ALTER TABLE cairn.operations OWNER TO cairn_owner;
 CREATE TABLE cairn.parked (
     tenant uuid NOT NULL,
     model text NOT NULL,
@@ -530,6 +839,27 @@ CREATE TABLE cairn.snapshots (
 );
 ALTER TABLE ONLY cairn.snapshots FORCE ROW LEVEL SECURITY;
 ALTER TABLE cairn.snapshots OWNER TO cairn_owner;
+CREATE TABLE cairn.subject_keys (
+    tenant uuid NOT NULL,
+    subject uuid NOT NULL,
+    number integer,
+    wrapped bytea,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    erased_at timestamp with time zone,
+    erased_by uuid,
+    reason text,
+    CONSTRAINT subject_keys_check CHECK ((((wrapped IS NULL) = (erased_at IS NOT NULL)) AND ((wrapped IS NULL) = (number IS NULL))))
+);
+ALTER TABLE ONLY cairn.subject_keys FORCE ROW LEVEL SECURITY;
+ALTER TABLE cairn.subject_keys OWNER TO cairn_owner;
+CREATE TABLE cairn.unique_digests (
+    tenant uuid NOT NULL,
+    field text NOT NULL,
+    digest bytea NOT NULL,
+    subject uuid NOT NULL
+);
+ALTER TABLE ONLY cairn.unique_digests FORCE ROW LEVEL SECURITY;
+ALTER TABLE cairn.unique_digests OWNER TO cairn_owner;
 CREATE TABLE cairn.workers (
     id uuid NOT NULL,
     kind text NOT NULL,
@@ -570,6 +900,8 @@ ALTER TABLE ONLY cairn.last_active
     ADD CONSTRAINT last_active_pkey PRIMARY KEY (tenant, member_id);
 ALTER TABLE ONLY cairn.leases
     ADD CONSTRAINT leases_pkey PRIMARY KEY (scope, slice);
+ALTER TABLE ONLY cairn.operations
+    ADD CONSTRAINT operations_pkey PRIMARY KEY (tenant, operation_id);
 ALTER TABLE ONLY cairn.parked
     ADD CONSTRAINT parked_pkey PRIMARY KEY (tenant, model, build, "position");
 ALTER TABLE ONLY cairn.projectors
@@ -582,22 +914,34 @@ ALTER TABLE ONLY cairn.republications
     ADD CONSTRAINT republications_pkey PRIMARY KEY (tenant, id);
 ALTER TABLE ONLY cairn.snapshots
     ADD CONSTRAINT snapshots_pkey PRIMARY KEY (tenant, stream_id);
+ALTER TABLE ONLY cairn.subject_keys
+    ADD CONSTRAINT subject_keys_pkey PRIMARY KEY (tenant, subject);
+ALTER TABLE ONLY cairn.tenant_keys
+    ADD CONSTRAINT tenant_keys_pkey PRIMARY KEY (tenant, number);
+ALTER TABLE ONLY cairn.unique_digests
+    ADD CONSTRAINT unique_digests_pkey PRIMARY KEY (tenant, field, digest);
 ALTER TABLE ONLY cairn.workers
     ADD CONSTRAINT workers_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.alembic_version
     ADD CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num);
 CREATE UNIQUE INDEX builds_live ON cairn.builds USING btree (model) WHERE (state = 'live'::text);
 CREATE UNIQUE INDEX events_command ON cairn.events USING btree (tenant, command_id) WHERE (request_hash IS NOT NULL);
+CREATE INDEX operations_age ON cairn.operations USING btree (updated_at);
 CREATE INDEX parked_key ON cairn.parked USING btree (tenant, model, build, key, "position") WHERE (skipped_at IS NULL);
 CREATE INDEX republications_open ON cairn.republications USING btree (asked_at) WHERE (done_at IS NULL);
+CREATE INDEX subject_keys_number ON cairn.subject_keys USING btree (tenant, number);
+CREATE INDEX unique_digests_subject ON cairn.unique_digests USING btree (tenant, subject);
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON cairn.empty_commands FOR EACH STATEMENT EXECUTE FUNCTION cairn.refuse_change();
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON cairn.events FOR EACH STATEMENT EXECUTE FUNCTION cairn.refuse_change();
+ALTER TABLE ONLY cairn.subject_keys
+    ADD CONSTRAINT subject_keys_tenant_number_fkey FOREIGN KEY (tenant, number) REFERENCES cairn.tenant_keys(tenant, number);
 ALTER TABLE cairn.checkpoints ENABLE ROW LEVEL SECURITY;
 ALTER TABLE cairn.deliveries ENABLE ROW LEVEL SECURITY;
 ALTER TABLE cairn.empty_commands ENABLE ROW LEVEL SECURITY;
 ALTER TABLE cairn.epochs ENABLE ROW LEVEL SECURITY;
 ALTER TABLE cairn.events ENABLE ROW LEVEL SECURITY;
 CREATE POLICY every_checkpoint ON cairn.checkpoints FOR SELECT TO cairn_projector USING (true);
+CREATE POLICY every_company ON cairn.operations TO cairn_projector USING (true) WITH CHECK (true);
 CREATE POLICY every_company ON cairn.published TO cairn_projector USING (true) WITH CHECK (true);
 CREATE POLICY every_company ON cairn.republications TO cairn_projector USING (true) WITH CHECK (true);
 CREATE POLICY every_epoch ON cairn.epochs FOR SELECT TO cairn_projector USING (true);
@@ -612,16 +956,25 @@ CREATE POLICY of_tenant ON cairn.epochs USING ((tenant = cairn.bound_tenant())) 
 CREATE POLICY of_tenant ON cairn.events USING ((tenant = cairn.bound_tenant())) WITH CHECK ((tenant = cairn.bound_tenant()));
 CREATE POLICY of_tenant ON cairn.heads USING ((tenant = cairn.bound_tenant())) WITH CHECK ((tenant = cairn.bound_tenant()));
 CREATE POLICY of_tenant ON cairn.last_active USING ((tenant = cairn.bound_tenant())) WITH CHECK ((tenant = cairn.bound_tenant()));
+CREATE POLICY of_tenant ON cairn.operations USING ((tenant = cairn.bound_tenant())) WITH CHECK ((tenant = cairn.bound_tenant()));
 CREATE POLICY of_tenant ON cairn.parked USING ((tenant = cairn.bound_tenant())) WITH CHECK ((tenant = cairn.bound_tenant()));
 CREATE POLICY of_tenant ON cairn.published USING ((tenant = cairn.bound_tenant())) WITH CHECK ((tenant = cairn.bound_tenant()));
 CREATE POLICY of_tenant ON cairn.republications USING ((tenant = cairn.bound_tenant())) WITH CHECK ((tenant = cairn.bound_tenant()));
 CREATE POLICY of_tenant ON cairn.snapshots USING ((tenant = cairn.bound_tenant())) WITH CHECK ((tenant = cairn.bound_tenant()));
+CREATE POLICY of_tenant ON cairn.subject_keys USING ((tenant = cairn.bound_tenant())) WITH CHECK ((tenant = cairn.bound_tenant()));
+CREATE POLICY of_tenant ON cairn.tenant_keys USING ((tenant = cairn.bound_tenant())) WITH CHECK ((tenant = cairn.bound_tenant()));
+CREATE POLICY of_tenant ON cairn.unique_digests USING ((tenant = cairn.bound_tenant())) WITH CHECK ((tenant = cairn.bound_tenant()));
+ALTER TABLE cairn.operations ENABLE ROW LEVEL SECURITY;
 CREATE POLICY owner_epochs ON cairn.epochs TO cairn_owner USING (true) WITH CHECK (true);
 CREATE POLICY owner_heads ON cairn.heads TO cairn_owner USING (true) WITH CHECK (true);
+CREATE POLICY owner_tenant_keys ON cairn.tenant_keys FOR SELECT TO cairn_owner USING (true);
 ALTER TABLE cairn.parked ENABLE ROW LEVEL SECURITY;
 ALTER TABLE cairn.published ENABLE ROW LEVEL SECURITY;
 ALTER TABLE cairn.republications ENABLE ROW LEVEL SECURITY;
 ALTER TABLE cairn.snapshots ENABLE ROW LEVEL SECURITY;
+ALTER TABLE cairn.subject_keys ENABLE ROW LEVEL SECURITY;
+ALTER TABLE cairn.tenant_keys ENABLE ROW LEVEL SECURITY;
+ALTER TABLE cairn.unique_digests ENABLE ROW LEVEL SECURITY;
 GRANT USAGE ON SCHEMA cairn TO cairn_writer;
 GRANT USAGE ON SCHEMA cairn TO cairn_projector;
 GRANT USAGE ON SCHEMA cairn TO cairn_reader;
@@ -630,6 +983,14 @@ GRANT ALL ON SCHEMA read TO cairn_projector;
 GRANT USAGE ON SCHEMA read TO cairn_reader;
 REVOKE ALL ON FUNCTION cairn.append_1(p_tenant uuid, p_commands uuid[], p_hashes bytea[], p_check_units integer[], p_check_streams uuid[], p_check_versions integer[], p_check_writes integer[], p_units integer[], p_streams uuid[], p_versions integer[], p_types text[], p_schemas smallint[], p_event_ids uuid[], p_actors uuid[], p_salts bytea[], p_metadata bytea[], p_payloads bytea[], OUT head bigint, OUT recorded_at timestamp with time zone, OUT epoch bigint, OUT leaves bytea[], OUT outcomes smallint[], OUT positions bigint[], OUT conflicts uuid[], OUT versions integer[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION cairn.append_1(p_tenant uuid, p_commands uuid[], p_hashes bytea[], p_check_units integer[], p_check_streams uuid[], p_check_versions integer[], p_check_writes integer[], p_units integer[], p_streams uuid[], p_versions integer[], p_types text[], p_schemas smallint[], p_event_ids uuid[], p_actors uuid[], p_salts bytea[], p_metadata bytea[], p_payloads bytea[], OUT head bigint, OUT recorded_at timestamp with time zone, OUT epoch bigint, OUT leaves bytea[], OUT outcomes smallint[], OUT positions bigint[], OUT conflicts uuid[], OUT versions integer[]) TO cairn_writer;
+REVOKE ALL ON FUNCTION cairn.append_many_1(p_tenant uuid, p_commands uuid[], p_hashes bytea[], p_streams uuid[], p_versions integer[], p_types text[], p_schemas smallint[], p_event_ids uuid[], p_actors uuid[], p_salts bytea[], p_metadata bytea[], p_payloads bytea[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION cairn.append_many_1(p_tenant uuid, p_commands uuid[], p_hashes bytea[], p_streams uuid[], p_versions integer[], p_types text[], p_schemas smallint[], p_event_ids uuid[], p_actors uuid[], p_salts bytea[], p_metadata bytea[], p_payloads bytea[]) TO cairn_writer;
+REVOKE ALL ON FUNCTION cairn.append_many_2(p_tenant uuid, p_commands uuid[], p_hashes bytea[], p_streams uuid[], p_versions integer[], p_types text[], p_schemas smallint[], p_event_ids uuid[], p_actors uuid[], p_salts bytea[], p_metadata bytea[], p_payloads bytea[], p_reads uuid[], p_read_versions integer[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION cairn.append_many_2(p_tenant uuid, p_commands uuid[], p_hashes bytea[], p_streams uuid[], p_versions integer[], p_types text[], p_schemas smallint[], p_event_ids uuid[], p_actors uuid[], p_salts bytea[], p_metadata bytea[], p_payloads bytea[], p_reads uuid[], p_read_versions integer[]) TO cairn_writer;
+REVOKE ALL ON FUNCTION cairn.append_one_1(p_tenant uuid, p_command uuid, p_hash bytea, p_stream uuid, p_version integer, p_type text, p_schema smallint, p_event_id uuid, p_actor uuid, p_salt bytea, p_metadata bytea, p_payload bytea) FROM PUBLIC;
+GRANT ALL ON FUNCTION cairn.append_one_1(p_tenant uuid, p_command uuid, p_hash bytea, p_stream uuid, p_version integer, p_type text, p_schema smallint, p_event_id uuid, p_actor uuid, p_salt bytea, p_metadata bytea, p_payload bytea) TO cairn_writer;
+REVOKE ALL ON FUNCTION cairn.append_one_2(p_tenant uuid, p_command uuid, p_hash bytea, p_stream uuid, p_version integer, p_type text, p_schema smallint, p_event_id uuid, p_actor uuid, p_salt bytea, p_metadata bytea, p_payload bytea, p_read uuid, p_read_version integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION cairn.append_one_2(p_tenant uuid, p_command uuid, p_hash bytea, p_stream uuid, p_version integer, p_type text, p_schema smallint, p_event_id uuid, p_actor uuid, p_salt bytea, p_metadata bytea, p_payload bytea, p_read uuid, p_read_version integer) TO cairn_writer;
 REVOKE ALL ON FUNCTION cairn.begin_epoch_1(p_tenant uuid, p_after bigint, p_seen bigint, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION cairn.begin_epoch_1(p_tenant uuid, p_after bigint, p_seen bigint, p_reason text) TO cairn_projector;
 REVOKE ALL ON FUNCTION cairn.bound_tenant() FROM PUBLIC;
@@ -638,10 +999,22 @@ GRANT ALL ON FUNCTION cairn.bound_tenant() TO cairn_projector;
 GRANT ALL ON FUNCTION cairn.bound_tenant() TO cairn_reader;
 REVOKE ALL ON FUNCTION cairn.dress_table_1(p_schema text, p_table text, p_append_only boolean, p_inline boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION cairn.dress_table_1(p_schema text, p_table text, p_append_only boolean, p_inline boolean) TO cairn_projector;
+REVOKE ALL ON FUNCTION cairn.erase_key_1(p_subject uuid, p_by uuid, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION cairn.erase_key_1(p_subject uuid, p_by uuid, p_reason text) TO cairn_writer;
 REVOKE ALL ON FUNCTION cairn.heartbeat_1(p_owner uuid, p_scopes text[], p_slices integer, p_lease interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION cairn.heartbeat_1(p_owner uuid, p_scopes text[], p_slices integer, p_lease interval) TO cairn_projector;
 REVOKE ALL ON FUNCTION cairn.identity() FROM PUBLIC;
 REVOKE ALL ON FUNCTION cairn.judge_1(p_tenant uuid, p_commands uuid[], p_hashes bytea[], p_check_units integer[], p_check_streams uuid[], p_check_versions integer[], p_check_writes integer[], OUT outcomes smallint[], OUT positions bigint[], OUT conflicts uuid[], OUT versions integer[]) FROM PUBLIC;
+GRANT SELECT,INSERT ON TABLE cairn.tenant_keys TO cairn_writer;
+GRANT SELECT ON TABLE cairn.tenant_keys TO cairn_reader;
+GRANT SELECT(tenant) ON TABLE cairn.tenant_keys TO cairn_projector;
+GRANT SELECT(number) ON TABLE cairn.tenant_keys TO cairn_projector;
+GRANT SELECT(kek) ON TABLE cairn.tenant_keys TO cairn_projector;
+GRANT SELECT(created_at) ON TABLE cairn.tenant_keys TO cairn_projector;
+REVOKE ALL ON FUNCTION cairn.keks_in_use_1() FROM PUBLIC;
+GRANT ALL ON FUNCTION cairn.keks_in_use_1() TO cairn_writer;
+GRANT ALL ON FUNCTION cairn.keks_in_use_1() TO cairn_reader;
+GRANT ALL ON FUNCTION cairn.keks_in_use_1() TO cairn_projector;
 REVOKE ALL ON FUNCTION cairn.leaf_1(tenant uuid, pos bigint, event_id uuid, stream_id uuid, stream_version integer, type text, schema_version smallint, recorded_us bigint, actor uuid, command_id uuid, salt bytea, payload bytea, metadata bytea) FROM PUBLIC;
 GRANT ALL ON FUNCTION cairn.leaf_1(tenant uuid, pos bigint, event_id uuid, stream_id uuid, stream_version integer, type text, schema_version smallint, recorded_us bigint, actor uuid, command_id uuid, salt bytea, payload bytea, metadata bytea) TO cairn_writer;
 GRANT ALL ON FUNCTION cairn.leaf_1(tenant uuid, pos bigint, event_id uuid, stream_id uuid, stream_version integer, type text, schema_version smallint, recorded_us bigint, actor uuid, command_id uuid, salt bytea, payload bytea, metadata bytea) TO cairn_projector;
@@ -655,6 +1028,8 @@ GRANT ALL ON FUNCTION cairn.position_at(p_tenant uuid, p_instant timestamp with 
 GRANT ALL ON FUNCTION cairn.position_at(p_tenant uuid, p_instant timestamp with time zone) TO cairn_projector;
 GRANT ALL ON FUNCTION cairn.position_at(p_tenant uuid, p_instant timestamp with time zone) TO cairn_reader;
 REVOKE ALL ON FUNCTION cairn.refuse_change() FROM PUBLIC;
+REVOKE ALL ON FUNCTION cairn.rewrap_keys_1(p_number integer, p_kek text, p_wrapped bytea, p_subjects uuid[], p_keys bytea[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION cairn.rewrap_keys_1(p_number integer, p_kek text, p_wrapped bytea, p_subjects uuid[], p_keys bytea[]) TO cairn_writer;
 GRANT SELECT ON TABLE cairn.builds TO cairn_writer;
 GRANT SELECT ON TABLE cairn.builds TO cairn_reader;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE cairn.builds TO cairn_projector;
@@ -682,6 +1057,9 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE cairn.leases TO cairn_projector;
 GRANT SELECT ON TABLE cairn.log TO cairn_writer;
 GRANT SELECT ON TABLE cairn.log TO cairn_projector;
 GRANT SELECT ON TABLE cairn.log TO cairn_reader;
+GRANT SELECT ON TABLE cairn.operations TO cairn_writer;
+GRANT SELECT ON TABLE cairn.operations TO cairn_reader;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE cairn.operations TO cairn_projector;
 GRANT SELECT ON TABLE cairn.parked TO cairn_writer;
 GRANT SELECT ON TABLE cairn.parked TO cairn_reader;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE cairn.parked TO cairn_projector;
@@ -696,6 +1074,16 @@ GRANT SELECT,INSERT,UPDATE ON TABLE cairn.republications TO cairn_projector;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE cairn.snapshots TO cairn_writer;
 GRANT SELECT ON TABLE cairn.snapshots TO cairn_projector;
 GRANT SELECT ON TABLE cairn.snapshots TO cairn_reader;
+GRANT SELECT,INSERT ON TABLE cairn.subject_keys TO cairn_writer;
+GRANT SELECT ON TABLE cairn.subject_keys TO cairn_reader;
+GRANT SELECT(tenant) ON TABLE cairn.subject_keys TO cairn_projector;
+GRANT SELECT(subject) ON TABLE cairn.subject_keys TO cairn_projector;
+GRANT SELECT(number) ON TABLE cairn.subject_keys TO cairn_projector;
+GRANT SELECT(created_at) ON TABLE cairn.subject_keys TO cairn_projector;
+GRANT SELECT(erased_at) ON TABLE cairn.subject_keys TO cairn_projector;
+GRANT SELECT(erased_by) ON TABLE cairn.subject_keys TO cairn_projector;
+GRANT SELECT(reason) ON TABLE cairn.subject_keys TO cairn_projector;
+GRANT SELECT,INSERT,DELETE ON TABLE cairn.unique_digests TO cairn_writer;
 GRANT SELECT ON TABLE cairn.workers TO cairn_writer;
 GRANT SELECT ON TABLE cairn.workers TO cairn_reader;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE cairn.workers TO cairn_projector;

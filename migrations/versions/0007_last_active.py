@@ -3,6 +3,6 @@
 from migrations.run import beside
 
 revision = "0007"
-down_revision = "0004"
+down_revision = "0006"
 
 upgrade, downgrade = beside(__file__)

@@ -3,6 +3,6 @@
 from migrations.run import beside
 
 revision = "0008"
-down_revision = "0006"
+down_revision = "0007"
 
 upgrade, downgrade = beside(__file__)

@@ -57,10 +57,15 @@ async def test_units_of_a_batch_have_outcomes_of_their_own(connection: Connectio
     assert outcomes[5] == Conflict(one, 4)
 
 
-async def test_streams_only_read_are_checked_too(connection: Connection, tenant: UUID) -> None:
+@pytest.mark.parametrize("others", [0, 2], ids=["one", "many"])
+async def test_streams_only_read_are_checked_too(connection: Connection, tenant: UUID, others: int) -> None:
     read, written = uuid4(), uuid4()
     await appended(connection, tenant, unit((read, 0, 1)))
-    assert await log.append(connection, tenant, [unit((written, 0, 1), (read, 0, 0))]) == [Conflict(read, 1)]
+    for version in (0, 2):
+        batch = [unit((written, 0, 1), (read, version, 0)), *(unit((uuid4(), 0, 1)) for _ in range(others))]
+        outcome, *rest = await log.append(connection, tenant, batch)
+        assert outcome == Conflict(read, 1)
+        assert len([each for each in rest if isinstance(each, Appended)]) == others
     await appended(connection, tenant, unit((written, 0, 1), (read, 1, 0)))
 
 
@@ -74,10 +79,13 @@ async def test_every_way_of_appending_keeps_the_same_rules(
         [unit((one, 1, 1))],
         [unit((one, 2, 3)), unit((other, 0, 2), (one, 5, 1)), unit((third, 0, 1))],
         [unit((third, 1, 2), (other, 2, 0))],
+        [unit((third, 3, 1), (other, 2, 0))],
+        [unit((third, 4, 1), (other, 2, 0)), unit((one, 6, 1), (other, 2, 0), (uuid4(), 0, 0))],
+        [unit((other, 2, 1)), unit((third, 5, 1), (other, 3, 0))],  # read where it was written just before
     ]
     sent = [each for batch in batches for each in batch]
     outcomes = [outcome for batch in batches for outcome in await appended(connection, tenant, *batch)]
-    assert [outcome.first for outcome in outcomes] == [1, 2, 3, 6, 9, 10]
+    assert [outcome.first for outcome in outcomes] == [1, 2, 3, 6, 9, 10, 12, 13, 14, 15, 16]
     async with query.bound(tenant) as bound:
         rows = await bound.tuples(ROWS, {})
         stored = [each.decoded() for each in await log.read_log(bound)]

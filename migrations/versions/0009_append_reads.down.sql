@@ -1,0 +1,1 @@
+drop function cairn.append_one_2, cairn.append_many_2;
