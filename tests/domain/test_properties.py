@@ -30,6 +30,7 @@ from tests.strategies import (
     ESTIMATE_IDS,
     LINE_IDS,
     PROJECT_IDS,
+    RISK_IDS,
     Step,
     commands,
     line_bodies,
@@ -45,6 +46,25 @@ START: list[Step] = [
     (Ref("project", PROJECT_IDS[0]), COMMANDS["project", "create-project"][1].model_validate({"name": "TH 108"})),
     (OWN, COMMANDS["estimate", "start-estimate"][1].model_validate({"project_id": PROJECT_IDS[0], "currency": "USD"})),
 ]
+
+
+_LINE = {"wbs_path": ["A"], "description": "x", "quantity": "10", "unit": "EA", "unit_price": "1.5"}
+_RESPONSE: dict[str, Any] = {"kind": "mitigate", "cost": 8_000, "residual_probability": "0.05"}
+_RESPONSE |= {"residual_low": -9_000, "residual_high": 30_000}
+_RISK: dict[str, Any] = {"kind": "uncertainty", "title": "Peat", "probability": "0.4", "low": -20_000, "high": 60_000}
+_RISK |= {"response": _RESPONSE}
+FURNISHED: list[Step] = [
+    *START,
+    *(
+        (OWN, COMMANDS["estimate", "add-line"][1].model_validate_json(msgspec.json.encode({"line_id": id, **_LINE})))
+        for id in LINE_IDS[:2]
+    ),
+    *(
+        (OWN, COMMANDS["estimate", "add-risk"][1].model_validate_json(msgspec.json.encode({"risk_id": id, **_RISK})))
+        for id in RISK_IDS[:2]
+    ),
+]
+"""A draft with lines and risks, so that random edits meet something."""
 
 
 def run(script: Iterable[Step]) -> World:
@@ -275,6 +295,21 @@ NOT_CONTENT = {
     *("tag-version", "untag-version", "undo-change"),
     *("request-simulation", "record-simulation", "fail-simulation"),
 }
+risk_edits = st.one_of(
+    [commands(category, verb) for category, verb in BODIES if category == "estimate" and "risk" in verb]
+    + [commands("estimate", verb) for verb in ("apply-mitigation", "withdraw-mitigation")]
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(risk_edits, max_size=12), st.booleans(), st.lists(risk_edits, max_size=6))
+def test_the_adjustment_is_what_the_risks_add(before: list[Command], submits: bool, after: list[Command]) -> None:
+    submitting = [COMMANDS["estimate", "submit-estimate"][1]()] if submits else []
+    world = run(FURNISHED + [(OWN, command) for command in [*before, *submitting, *after]])
+    check_estimate(world.state(OWN))
+    check_states(world)
+
+
 edits = st.one_of(
     [commands(category, verb) for category, verb in BODIES if category == "estimate" and verb not in NOT_CONTENT]
 )
@@ -284,7 +319,7 @@ edits = st.one_of(
 @settings(max_examples=150, deadline=None)
 @given(st.lists(edits, max_size=15), edits)
 def test_undoing_the_last_change_brings_back_what_was(script: list[Command], change: Command) -> None:
-    world = run(START + [(OWN, command) for command in script])
+    world = run(FURNISHED + [(OWN, command) for command in script])
     before = world.state(OWN)
     try:
         written = world.run(OWN, change)
