@@ -16,7 +16,7 @@ from api import bodies, problems
 from api.identity import Addresses, Caller, Headers, Identities, uuid_of
 from api.problems import Fault, Problem
 from api.settings import ApiSettings
-from domain.decider import Command, Decider, Ref, Rejected
+from domain.decider import COMPANY, Command, Decider, Ref, Rejected
 from domain.registry import COMMANDS, kebab
 from eventstore.db import Unavailable
 from eventstore.log import Metadata
@@ -158,12 +158,20 @@ class _Parsed(NamedTuple):
     decider: Decider[Any, Any, Any]
     command: Command
 
+    @property
+    def is_of_company(self) -> bool:
+        """Whether it changes what any other command may rest on."""
+        return self.decider.category == COMPANY.category
+
     def touches(self) -> set[object]:
-        """What it may not overtake: the streams it reads or writes, and names that are unique in the company."""
+        """What it may not overtake: the streams it reads or writes, and names that are unique in the company.
+
+        The company itself is not among them: many read it, and what writes it lets nobody pass.
+        """
         own = Ref(self.decider.category, self.item.id)
         spanning = self.decider.spanning.get(type(self.command))
         touched: set[object] = {own, *(spanning.reads(own.id, self.command) if spanning is not None else ())}
-        return touched | {own.category} if own.category in _IN_ORDER else touched
+        return touched - {COMPANY} | ({own.category} if own.category in _IN_ORDER else set())
 
 
 class _Batch:
@@ -175,6 +183,8 @@ class _Batch:
         self._metadata = metadata
         self._together = asyncio.Semaphore(side.settings.api_batch_together_max)
         self._latest: dict[object, asyncio.Task[Outcome]] = {}
+        self._all: set[asyncio.Task[Outcome]] = set()
+        self._company: set[asyncio.Task[Outcome]] = set()
         self._away: Unavailable | None = None
 
     async def run(self, items: Sequence[msgspec.Raw]) -> Outcomes:
@@ -188,9 +198,13 @@ class _Batch:
                     outcomes.append(self._refused(raw, error))
                     continue
                 touched = parsed.touches()
-                before = {self._latest[each] for each in touched if each in self._latest}
+                before = {self._latest[each] for each in touched if each in self._latest} | self._company
+                before = self._all.copy() if parsed.is_of_company else before
                 task = group.create_task(self._outcome(raw, parsed, before))
                 self._latest |= dict.fromkeys(touched, task)
+                self._all.add(task)
+                if parsed.is_of_company:
+                    self._company = {task}
                 outcomes.append(task)
                 await asyncio.sleep(0)  # those that were begun go on while the next is parsed
         return Outcomes([each if isinstance(each, Outcome) else each.result() for each in outcomes])

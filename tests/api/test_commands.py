@@ -278,6 +278,16 @@ def test_a_batch_reads_what_it_wrote_before_in_other_streams(company: Company) -
     assert copied["last_position"] - copied["first_position"] == 2  # numbered, started, and the line that was copied
 
 
+def test_a_batch_reads_the_company_as_it_was_when_its_turn_came(company: Company) -> None:
+    """What changes the company waits for all before it, and all after it wait for that."""
+    owner, estimates = company.owner, [company.estimate() for _ in range(10)]
+    adding = [item("estimate", estimate, "add-line", line()) for estimate in estimates]
+    changed = item("company", company.id, "change-settings", {"month_rule": "days-28"})
+    outcomes = owner.post("/commands", json=[*adding[:5], changed, *adding[5:]]).json()["outcomes"]
+    positions = [outcome["receipt"]["position"] for outcome in outcomes]
+    assert max(positions[:5]) < positions[5] < min(positions[6:])
+
+
 def test_commands_of_different_streams_join_one_append(company: Company) -> None:
     """They are under way together: one of many streams is not acknowledged before others were begun."""
     estimates = [company.estimate() for _ in range(40)]
