@@ -110,6 +110,7 @@ class Simulator(Worker):
         self._following = await self.hints.follow_views(self._moved, model=simulations.projection.name)
         self._due.clear()
         self._looked.clear()
+        self._polled_at = 0.0
         self.be_ready()
         while not self.stopping.is_set():
             self._wake.clear()
@@ -121,13 +122,16 @@ class Simulator(Worker):
                 await self.rest(self.settings.simulator_poll_seconds, self._wake)
 
     async def leave(self) -> None:
-        """Ends its life: what it was computing is left to others, at once if the database can be told."""
+        """Ends its life. What it was computing is left to others: at once when it stops, else when the lease runs out,
+        so that a simulation which ends its simulators counts as begun.
+        """
         following, self._following = self._following, None
         if following is not None:
             await following.stop()
-        with contextlib.suppress(DriverError, Unavailable):  # the lease runs out by itself
-            async with self.database.connection() as connection:
-                await operations.give_back(connection, self.id)
+        if self.stopping.is_set():
+            with contextlib.suppress(DriverError, Unavailable):
+                async with self.database.connection() as connection:
+                    await operations.give_back(connection, self.id)
         store, self._store = self._store, None
         if store is not None:
             await store.close()
@@ -166,10 +170,11 @@ class Simulator(Worker):
         """Computes one of a company's simulations: companies take turns. False: there is none that is free."""
         if self.stopping.is_set():
             return False
+        self._due.discard(tenant)  # a hint that comes from now on puts it back
         async with reader.bound(tenant) as bound:
             rows = await simulations.waiting(bound, limit=LOOKED_AT_ONCE)
-        if not rows:
-            self._due.discard(tenant)
+        if rows:
+            self._due.add(tenant)
         for row in rows:
             operation = Operation(tenant, row.simulation_id, KIND, row.trials, self.id)
             attempt = await self._operations.claim(operation)

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import msgspec
+import psutil
 import psycopg
 import pytest
 from uuid_utils.compat import uuid7
@@ -175,8 +176,11 @@ async def test_another_finishes_what_a_killed_one_began(company: Company, databa
     simulation = await company.request(await company.estimate(MANY), LONG)
     with simulating(company, database_url, nats_url) as first:
         await company.under_way(simulation)
+        computing = psutil.Process(first.pid).children()
         first.send_signal(signal.SIGKILL)
         await asyncio.to_thread(first.wait)
+        _, left = await asyncio.to_thread(psutil.wait_procs, computing, PATIENCE_SECONDS)
+        assert (len(computing), left) == (1, [])
     assert company.answers(simulation) == []
     with (
         simulating(company, database_url, nats_url) as second,
