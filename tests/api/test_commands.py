@@ -8,6 +8,7 @@ import pytest
 from domain.decider import Role
 from domain.registry import COMMANDS
 from tests.api.callers import EXPIRY, Company, line, problem
+from tests.api.test_simulations import FIGURES
 
 HASH = "9f86d081" * 8
 
@@ -30,6 +31,7 @@ def test_every_command_is_done_over_its_route(company: Company) -> None:
     named = {"risk_id": str(uuid4())}
     risk: dict[str, Any] = named | {"kind": "threat", "title": "Peat", "probability": "0.4"}
     risk |= {"low": "100000", "high": "300000", "response": response}
+    service, simulations = company.member(Role.SERVICE), [{"simulation_id": str(uuid4())} for _ in range(2)]
     script: list[tuple[Any, str, UUID, str, dict[str, Any]]] = [
         (owner, "company", company.id, "rename-company", {"name": "Southern Paving"}),
         (owner, "company", company.id, "change-settings", {"month_rule": "days-28"}),
@@ -74,6 +76,10 @@ def test_every_command_is_done_over_its_route(company: Company) -> None:
         (estimator, "estimate", risky, "start-estimate", started),
         (estimator, "estimate", risky, "add-risk", peat),
         (estimator, "estimate", risky, "submit-estimate", {}),
+        (estimator, "estimate", risky, "request-simulation", simulations[0] | {"trials": 1_000, "seed": 1}),
+        (estimator, "estimate", risky, "request-simulation", simulations[1] | {"trials": 1_000, "seed": 1}),
+        (service, "estimate", risky, "record-simulation", simulations[0] | {"figures": FIGURES}),
+        (service, "estimate", risky, "fail-simulation", simulations[1] | {"reason": "No memory."}),
         (estimator, "actuals", actuals, "open-actuals", {"project_id": str(project), "baseline_id": str(estimate)}),
         (estimator, "actuals", actuals, "change-baseline", {"baseline_id": str(later), "reason": "change order"}),
         (estimator, "actuals", actuals, "record-costs", {"entries": [cost]}),

@@ -134,7 +134,7 @@ async def test_followers_share_the_work_and_one_takes_over(world: World) -> None
             await asyncio.sleep(0.02)
     stops[1].set()
     await running[1]
-    assert {model for _, model, _ in seen} == {"project_list", "estimate_detail", "version_history", "activity_log"}
+    assert {model for _, model, _ in seen} == {each.name for each in FOLLOWED}
     for company in companies:
         async with company.reading() as reader:
             assert len(await estimate_detail.lines_of(reader, ids[company.tenant], at=POSITION_MAX, limit=9)) == 5
