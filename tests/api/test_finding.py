@@ -60,15 +60,14 @@ def test_things_are_found_as_they_are_seen(company: Company) -> None:
 
 
 @pytest.mark.parametrize(
-    "typed", ["", " ", "& | ! ()", "---", "\0", "a" * 201, " ".join("abcdefghijklmnopqrstu"), "'" * 10_000]
+    "typed", ["", " ", "& | ! ()", "---", "\0", "a" * 201, " ".join("abcdefghijklmnopqrstu"), "'" * 20_000]
 )
 def test_what_is_no_search(company: Company, typed: str) -> None:
     document = problem(company.viewer.get("/search", params={"q": typed}), 400, "request.parameter-invalid")
     assert [fault["path"] for fault in document["faults"]] == ["/q"]
 
 
-def test_far_too_much_is_refused_before_it_is_read(company: Company) -> None:
-    problem(company.viewer.get("/search", params={"q": "x" * 65_500}), 431, "request.head-too-large")
+def test_a_search_needs_words_and_a_kind_that_there_is(company: Company) -> None:
     problem(company.viewer.get("/search"), 400, "request.parameter-invalid")
     problem(company.viewer.get("/search?q=a&kind=company"), 400, "request.parameter-invalid")
 
