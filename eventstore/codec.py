@@ -1,8 +1,8 @@
 """Event ↔ stored bytes, through the registry and the upcasts; state ↔ snapshot bytes."""
 
 import hashlib
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, get_args
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar, Union, get_args
 
 import msgspec
 
@@ -18,6 +18,9 @@ _DECODERS: Mapping[str, tuple[int, Callable[[bytes], Event]]] = {
     tag: (event.schema_version, msgspec.json.Decoder(event).decode) for tag, event in EVENTS.items()
 }
 """By tag: today's schema version, and how its body is read. One decoder a type is faster than one for all."""
+_CURRENT = frozenset((tag, event.schema_version, event) for tag, event in EVENTS.items())
+_decode_array: Callable[[bytes], list[Event]] = msgspec.json.Decoder(list[Union[tuple(EVENTS.values())]]).decode
+"""Many events at once are faster still."""
 _TAGS: Mapping[type[Event], str] = {event: tag for tag, event in EVENTS.items()}
 SENSITIVE: Mapping[str, Sensitive] = {tag: event.sensitive for tag, event in EVENTS.items() if event.sensitive}
 """By tag: the fields that are stored sealed (eventstore/vault.py)."""
@@ -49,6 +52,19 @@ def decode(kind: str, schema_version: int, payload: bytes) -> Event:
         return known[1](payload)
     except msgspec.MsgspecError as error:
         raise Undecodable(f"{kind} version {schema_version}: {error}") from error
+
+
+def decode_joined(kinds: Sequence[str], schema_versions: Sequence[int], joined: bytes) -> list[Event] | None:
+    """What `decode` gives for each of the payloads that stand here with commas between them, read in one call; None when
+    one of them is not of today's version of the type it was stored under, or cannot be read: then each by itself.
+    """
+    try:
+        events = _decode_array(b"[" + joined + b"]")
+    except msgspec.MsgspecError:
+        return None
+    if len(events) != len(kinds) or not _CURRENT.issuperset(zip(kinds, schema_versions, map(type, events))):
+        return None
+    return events
 
 
 def _decode_older(kind: str, schema_version: int, payload: bytes) -> Event:

@@ -137,7 +137,7 @@ class Database:
             kwargs={
                 "autocommit": True,
                 "application_name": f"cairn {name}",
-                "options": f"-c statement_timeout={int(statement_seconds_max * 1000)}",
+                "options": f"-c statement_timeout={int(statement_seconds_max * 1000)} -c jit=off",
                 "prepare_threshold": 1,
             },
         )

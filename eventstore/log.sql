@@ -32,6 +32,30 @@ where tenant = cairn.bound_tenant() and position > %(after)s and position <= %(t
 order by position
 limit %(limit)s
 
+-- name: read_page : the events of a page in runs of neighbours, each run as one row: joined values instead of a row each.
+-- Positions have no holes, so a run is a range of them. A run with a large event in it is to be read row by row: joined,
+-- it would fill the memory of both sides.
+select g.after, run.* from generate_series(%(after)s::bigint, %(last)s::bigint - 1, %(run)s::bigint) as g (after)
+cross join lateral (
+  select count(*), max(octet_length(e.payload)),
+    string_agg(int8send(e.position), ''), string_agg(timestamptz_send(e.recorded_at), ''),
+    string_agg(int4send(e.stream_version), ''), string_agg(int2send(e.schema_version), ''),
+    string_agg(uuid_send(e.stream_id), ''), string_agg(uuid_send(e.event_id), ''),
+    string_agg(uuid_send(e.actor), ''), string_agg(uuid_send(e.command_id), ''),
+    string_agg(e.type, e'\n'), string_agg(e.leaf, ''),
+    string_agg(int4send(octet_length(e.metadata)), ''), string_agg(e.metadata, ''),
+    string_agg(int4send(octet_length(e.payload)), ''),
+    string_agg(e.payload, '\x2c') filter (where octet_length(e.payload) <= %(large)s)
+  from (
+    select position, recorded_at, stream_version, schema_version, stream_id, event_id, actor, command_id,
+      type, leaf, metadata, payload
+    from cairn.events
+    where tenant = cairn.bound_tenant() and position > g.after
+      and position <= least(g.after + %(run)s::bigint, %(last)s::bigint)
+    order by position
+  ) e
+) run
+
 -- name: read_log_of_types
 select position, recorded_at, stream_version, schema_version, stream_id, event_id, actor, command_id,
   type, leaf, metadata, payload

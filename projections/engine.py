@@ -16,7 +16,7 @@ from projections import builds
 from projections.builds import Build
 from projections.columns import INTEGER, TEXT
 from projections.delivery import Deliveries, deliver
-from projections.folding import PAYLOAD, Batch, Read, read_one
+from projections.folding import Batch, Read, read_one, read_run
 from projections.projection import Key, Projection
 from projections.settings import EngineSettings
 from projections.tables import SQL, Asked, BuildTables, Unwritable, load_types, write
@@ -201,16 +201,15 @@ class Engine:
         """The log after a position, up to `to`. Pages grow while they are small."""
         settings = self.settings
         limit = min(500, settings.projection_batch_events_max)
-        more = True
-        while more:
+        while True:
             async with self.database.bound(tenant) as reader:
-                page = await log.read_log(reader, after=position, to=to, limit=limit)
-            more = len(page) == limit
-            if page:
-                position = page[-1].position
-                yield [read_one(stored) for stored in page]
-            size = sum(len(stored.row[PAYLOAD]) for stored in page) + 1
-            fitting = int(len(page) * settings.projection_batch_bytes_max / size)
+                page = await log.read_page(reader, after=position, to=to, limit=limit)
+            if not page:
+                return
+            position = page[-1].position
+            count, size = sum(map(len, page)), sum(run.size for run in page) + 1
+            yield [event for run in page for event in read_run(run)]
+            fitting = int(count * settings.projection_batch_bytes_max / size)
             limit = max(1, min(settings.projection_batch_events_max, fitting, limit * 4))
 
     async def _hand_out(self, pages: AsyncIterator[Sequence[Read]], queues: Sequence[tuple[Target, Pages]]) -> None:

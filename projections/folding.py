@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 
 from eventstore.codec import Undecodable
-from eventstore.log import Recorded, Stored
+from eventstore.log import Recorded, Run, Stored
 from projections.projection import EVERYTHING, Key, Projection, Seen, Sums, Table
 
 FOREVER = 2**63 - 1
@@ -17,8 +17,6 @@ FOREVER = 2**63 - 1
 
 _COLUMNS = Recorded.__struct_fields__[1:-1]  # a stored row has all but the tenant and the decoded event
 _UNDECODED = [_COLUMNS.index(name) for name in ("type", "leaf", "raw_stream_id")]
-PAYLOAD = _COLUMNS.index("payload")
-"""Where a stored row has its payload."""
 
 
 class Unreadable(msgspec.Struct, frozen=True):
@@ -41,6 +39,14 @@ def read_one(stored: Stored) -> Read:
     except (Undecodable, msgspec.MsgspecError, ValueError) as error:
         kind, leaf, stream_id = (stored.row[index] for index in _UNDECODED)
         return Unreadable(stored.position, kind, leaf, stream_id, f"{type(error).__name__}: {error}")
+
+
+def read_run(run: Run) -> Sequence[Read]:
+    """Neighbours, of which those that cannot be read come out one by one."""
+    try:
+        return run.decoded()
+    except (Undecodable, msgspec.MsgspecError, ValueError):
+        return [read_one(stored) for stored in run.stored()]
 
 
 class Parked(msgspec.Struct, frozen=True):

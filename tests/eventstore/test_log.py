@@ -2,17 +2,20 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
+import msgspec
 import psycopg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventstore import log
-from eventstore.db import Connection, Database, Unsafe
+from eventstore.codec import Undecodable
+from eventstore.db import Connection, Database, Reader, Unsafe
 from eventstore.log import SQL, Appended, Conflict, DoneBefore, Misused, Unit
 from tests.eventstore.units import PAYLOAD, appended, as_role, reader, unit, waits_for_lock, writer
 
@@ -221,6 +224,77 @@ async def test_the_whole_log_is_read_ahead_in_order(connection: Connection, quer
             assert page[0].position == 1
             break
         assert len(await log.read_log(bound, limit=3)) == 3
+
+
+BODIES: tuple[tuple[str, int, bytes], ...] = (
+    ("project.renamed", 1, PAYLOAD),
+    ("project.deleted", 1, b'{"type":"project.deleted"}'),
+    ("project.renamed", 1, b'{ "type": "project.renamed",\n"was": "a", "now": "},\\n{" }'),
+    ("project.renamed", 1, PAYLOAD.replace(b"a", b"a" * log.LARGE_BYTES)),
+)
+STRANGE: tuple[tuple[str, int, bytes], ...] = (
+    ("project.renamed", 9, PAYLOAD),
+    ("project.deleted", 1, PAYLOAD),
+    ("project.unheard-of", 1, b'{"type":"project.unheard-of"}'),
+    ("project.deleted", 1, b'{"type":"project.deleted"},{"type":"project.deleted"}'),
+    ("project.deleted", 1, b"not JSON"),
+    ("two\nlines", 1, b"{}"),
+)
+
+
+def _outcome(read: Callable[[], Any]) -> Any:
+    try:
+        return read()
+    except (Undecodable, msgspec.MsgspecError) as error:
+        return type(error)
+
+
+def _told(seen: log.Recorded[Any]) -> Any:
+    return [seen.payload, seen.raw_metadata, seen.event, *msgspec.structs.astuple(seen)[:11]]
+
+
+async def _same_as_row_by_row(bound: Reader, limit: int) -> None:
+    runs: list[log.Run] = []
+    while page := await log.read_page(bound, after=runs[-1].position if runs else 0, limit=limit):
+        runs += page
+    assert [each for run in runs for each in run.stored()] == await log.read_log(bound, limit=10_000)
+    for run in runs:
+        alone = [_outcome(each.decoded) for each in run.stored()]
+        together = _outcome(run.decoded)
+        if isinstance(together, list):
+            assert list(map(_told, together)) == list(map(_told, alone))
+        else:
+            assert together in alone
+
+
+@pytest.mark.parametrize("strange", [(), STRANGE])
+def test_a_page_holds_what_its_rows_hold(database_url: str, strange: tuple[Any, ...]) -> None:
+    """Whatever was stored: today's events, others' spelling of them, large ones, and what cannot be read."""
+    with asyncio.Runner() as runner:
+        connection, query = runner.run(writer(database_url)), reader(database_url)
+        runner.run(query.open())
+
+        async def check(bodies: list[tuple[str, int, bytes]], limit: int) -> None:
+            tenant, stream = uuid4(), uuid4()
+            units = [unit((stream, version, 1)) for version in range(len(bodies))]
+            filled = [
+                msgspec.structs.replace(
+                    each, events=[each.events[0]._replace(type=kind, schema_version=version, payload=payload)]
+                )
+                for each, (kind, version, payload) in zip(units, bodies, strict=True)
+            ]
+            await appended(connection, tenant, *filled)
+            async with query.bound(tenant) as bound:
+                await _same_as_row_by_row(bound, limit)
+
+        @settings(max_examples=12, deadline=None)
+        @given(st.lists(st.sampled_from(BODIES + strange), min_size=1, max_size=300), st.integers(1, 400))
+        def agrees(bodies: list[tuple[str, int, bytes]], limit: int) -> None:
+            runner.run(check(bodies, limit))
+
+        agrees()
+        runner.run(query.close())
+        runner.run(connection.close())
 
 
 async def test_an_empty_unit_stands_where_its_batch_had_come(connection: Connection, tenant: UUID) -> None:
