@@ -63,8 +63,8 @@ class Metadata(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Recorded(msgspec.Struct, Generic[E_co], frozen=True, gc=False):
-    """An event as the log holds it. Instants are UTC. Ids are kept as they came (16 bytes) until they are asked for, and
-    so are the bodies, which neighbours may share.
+    """An event as the log holds it. Instants are UTC. Ids are kept as they came (16 bytes) until they are asked for,
+    and so are the bodies, which neighbours may share.
     """
 
     tenant: UUID

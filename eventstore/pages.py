@@ -1,6 +1,6 @@
 """A page of the log as columns: the server joins the values of many events, and here they are taken apart again.
 
-A value by value protocol costs more than reading what it carries; of a page there are a dozen values, and one JSON array.
+Value by value costs more than reading what the values say; of a page there are a dozen values, and one JSON array.
 """
 
 import struct
@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import Any
 
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 BETWEEN_METADATA = b"\n"
@@ -55,7 +55,9 @@ class Joined:
             lengths = _integers("i", len(self._lengths) // 4)(self._lengths)
             ends = accumulate(length + self._between for length in lengths)
             body, between = self.body, self._between
-            self._parts = [body[end - between - length : end - between] for length, end in zip(lengths, ends)]
+            self._parts = [
+                body[end - between - length : end - between] for length, end in zip(lengths, ends, strict=True)
+            ]
         return self._parts
 
     def at(self, position: int) -> bytes:

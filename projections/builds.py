@@ -57,6 +57,8 @@ async def create(connection: Connection, projection: Projection, state: str) -> 
     await connection.execute(_statement("create_schema", schema=sql.Identifier(schema)))
     await connection.execute(_statement("grant_schema", schema=sql.Identifier(schema)))
     await apply_schema(connection, projection, build)
+    for name in names:
+        await connection.execute(_statement("check_once", table=sql.Identifier(schema, name)))
     values = {"model": build.model, "build": build.build, "version": build.version, "schema_name": schema}
     await connection.execute(SQL["add_build"], values | {"table_names": names, "state": state})
     return build

@@ -65,3 +65,6 @@ delete from cairn.deliveries where tenant = cairn.bound_tenant() and model = %(m
 
 -- name: forget_parked
 delete from cairn.parked where tenant = cairn.bound_tenant() and model = %(model)s and build = %(build)s
+
+-- name: check_once : which company a transaction is bound to is asked once a statement, not once a row
+alter policy of_tenant on {table} with check (tenant = (select cairn.bound_tenant()))

@@ -19,7 +19,7 @@ from projections.delivery import Deliveries, deliver
 from projections.folding import Batch, Read, read_one, read_run
 from projections.projection import Key, Projection
 from projections.settings import EngineSettings
-from projections.tables import SQL, Asked, BuildTables, Unwritable, load_types, write
+from projections.tables import SQL, Asked, BuildTables, Statement, Unwritable, load_types, packed, run, write
 
 LIVE_EVENTS_MAX = 100
 """Events that are applied to all live models in one transaction; what is further behind takes larger pages."""
@@ -32,6 +32,10 @@ Committed = Callable[[UUID, str, int], None]
 
 class Fenced(Exception):
     """Another process has taken this company's checkpoint over; nothing was written."""
+
+
+class Waiting(Exception):
+    """Keys of the model wait, so that what was folded without them is void; nothing was written."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +161,7 @@ class Engine:
         for target in targets:
             positions[target] = reached
             if events:
-                self._tell(target, tenant, reached)
+                self.tell(target, tenant, reached)
         if len(events) == limit:
             return False
         self._remember(tenant, positions)
@@ -229,15 +233,20 @@ class Engine:
     async def _follow(self, target: Target, pages: Pages, tenant: UUID, position: int) -> int:
         """Applies page after page. After a fault the rest is let pass, so that nobody waits."""
         fault: Exception | None = None
-        while (page := await pages.get()) is not None:
-            if fault is None:
-                try:
-                    position = await self.apply(target, tenant, position, page[0], page[1])
-                except Exception as error:  # told once all has passed
-                    fault = error
-        if fault is not None:
-            raise fault
-        return position
+        course = Course(self, target, tenant, position)
+        try:
+            while (page := await pages.get()) is not None:
+                if fault is None:
+                    try:
+                        await course.take(*page)
+                    except Exception as error:  # told once all has passed
+                        fault = error
+            if fault is not None:
+                raise fault
+            await course.settle()
+        finally:
+            await course.leave()
+        return course.position
 
     def forget(self, tenant: UUID) -> None:
         """Drops what is remembered of a company that another process now owns."""
@@ -271,10 +280,11 @@ class Engine:
                 reached = await self.apply(target, tenant, position, events[:middle])
                 return await self.apply(target, tenant, reached, events[middle:])
         reached = events[-1].position
-        self._tell(target, tenant, reached)
+        self.tell(target, tenant, reached)
         return reached
 
-    def _tell(self, target: Target, tenant: UUID, reached: int) -> None:
+    def tell(self, target: Target, tenant: UUID, reached: int) -> None:
+        """Lets whoever asked for it know of a commit."""
         if self.committed is not None and target.build.state == "live":
             self.committed(tenant, target.build.model, reached)
 
@@ -297,6 +307,43 @@ class Engine:
             else:
                 batch.park(events[0], refused)
             await self._write(reader, [(target, batch)], position, events[-1].position)
+
+    async def fold_ahead(
+        self, target: Target, tenant: UUID, batch: Batch, before: Batch | None
+    ) -> list[Statement] | None:
+        """Folds a batch while the one `before` it is being written, whose rows are known; asks for the other rows,
+        which that one leaves alone. Answers what there is to write; None when an event fails.
+        """
+        touched = batch.touched()
+        held = {} if before is None else {name: rows.cells for name, rows in before.rows.items()}
+        unknown = {name: [key for key in keys if key not in held.get(name, ())] for name, keys in touched.items()}
+        async with self.database.bound(tenant) as reader:
+            await reader.connection.execute(SQL["begin"], {"live": TEXT.column([])})
+            found = await target.tables.current(reader, {name: keys for name, keys in unknown.items() if keys})
+        for name, rows in found.items():
+            batch.begin(name, [(key, row, since, key) for key, row, since, _ in rows])
+        if before is not None:
+            for name, keys in touched.items():
+                batch.begin(name, before.rows[name].held(key for key in keys if key in held[name]))
+        batch.fold(set())
+        if batch.parked:
+            return None
+        try:
+            return list(packed([(target.tables, batch.rows)]))
+        except Unwritable:
+            return None
+
+    async def commit_folded(
+        self, target: Target, tenant: UUID, position: int, batch: Batch, statements: Sequence[Statement], reached: int
+    ) -> None:
+        """Writes what was folded ahead. Raises Waiting when keys wait, which the fold did not know of."""
+        with traces.span(f"project {target.build.model}", tenant=str(tenant)):
+            async with self.database.bound(tenant) as reader:
+                [waiting] = await self._held(reader, [target], position, await self._hold(reader, [target], position))
+                if waiting:
+                    raise Waiting
+                await run(reader.connection, statements)
+                await self._record(reader, [(target, batch)], position, reached)
 
     async def _commit_next(self, targets: Sequence[Target], tenant: UUID, position: int, to: int) -> Sequence[Read]:
         """Reads what follows `position`, and applies it to all targets: one transaction, few round trips."""
@@ -375,6 +422,59 @@ class Engine:
         moved = await reader.tuples(SQL["advance"], fence | _named([target for target, _ in works]))
         if len(moved) != len(works):
             raise Fenced(f"a model of {reader.tenant} was taken over at {position}")
+
+
+class Course:
+    """A model's long way through a company's log: a page is folded while the one before it is written.
+
+    What is known of the rows goes no further than one page back, and the checkpoint's fence says that nobody else
+    wrote. Keys that wait may be replayed by others at any time, so with any of them the pages are applied in order.
+    """
+
+    def __init__(self, engine: Engine, target: Target, tenant: UUID, position: int) -> None:
+        self.position = position
+        self._engine = engine
+        self._target = target
+        self._tenant = tenant
+        self._in_order = False
+        self._before: tuple[Sequence[Read], Batch] | None = None
+        self._writing: asyncio.Task[None] | None = None
+
+    async def take(self, events: Sequence[Read], batch: Batch) -> None:
+        """Folds a page and, once the one before is written, begins to write it."""
+        engine, target, tenant = self._engine, self._target, self._tenant
+        statements = None
+        if not self._in_order:
+            statements = await engine.fold_ahead(target, tenant, batch, self._before and self._before[1])
+        await self.settle()
+        if statements is None or self._in_order:
+            self._in_order = True
+            self.position = await engine.apply(target, tenant, self.position, events)
+            return
+        writing = engine.commit_folded(target, tenant, self.position, batch, statements, events[-1].position)
+        self._writing = asyncio.create_task(writing)
+        self._before = (events, batch)
+
+    async def settle(self) -> None:
+        """Until the page under way is written."""
+        if self._writing is None or self._before is None:
+            return
+        try:
+            await self._writing
+        except (psycopg.DataError, psycopg.IntegrityError, Waiting):
+            self._in_order = True
+            self.position = await self._engine.apply(self._target, self._tenant, self.position, self._before[0])
+        else:
+            self.position = self._before[0][-1].position
+            self._engine.tell(self._target, self._tenant, self.position)
+        finally:
+            self._writing = None
+
+    async def leave(self) -> None:
+        """Gives up what is under way."""
+        if self._writing is not None:
+            self._writing.cancel()
+            await asyncio.gather(self._writing, return_exceptions=True)
 
 
 def _named(targets: Sequence[Target]) -> dict[str, Any]:

@@ -61,8 +61,12 @@ Row = Any
 _Fold = Callable[[Any, Seen, Any], Any]
 
 
+Place = str | Key
+
+
 class Cell:
-    """One key of a table during a batch: its row, the position that holds from, and where the table has it.
+    """One key of a table during a batch: its row, the position that holds from, and where the table has it: a place, or
+    the key to look it up by.
 
     `since` is negative while the table has the row already, and 0 when there is none.
     """
@@ -72,7 +76,7 @@ class Cell:
     def __init__(self) -> None:
         self.row: Row | None = None
         self.since = 0
-        self.place = ""
+        self.place: Place = ""
 
 
 _Step = tuple["Rows", _Fold, Cell | None, Any]
@@ -82,8 +86,8 @@ _Move = tuple[Seen, Row | None, Row | None]
 
 
 class Rows:
-    """What a batch makes of one table. `closed`: where stored versions lie that ended. `made`: versions with valid_from
-    and valid_to, but for those that still hold: they are the last of each key in `cells`.
+    """What a batch makes of one table. `closed`: where stored versions lie that ended, or their keys. `made`: versions
+    with valid_from and valid_to, but for those that still hold: they are the last of each key in `cells`.
     """
 
     __slots__ = ("cells", "closed", "made", "moves", "table")
@@ -92,7 +96,7 @@ class Rows:
         self.table = table
         self.moves: list[_Move] | None = [] if summed else None
         self.cells: dict[Key, Cell] = {}
-        self.closed: list[str] = []
+        self.closed: list[Place] = []
         self.made: list[tuple[Row, int, int]] = []
 
     def cell(self, key: Key) -> Cell | None:
@@ -103,6 +107,11 @@ class Rows:
         if found is None:
             found = self.cells[key] = Cell()
         return found
+
+    def held(self, keys: Iterable[Key]) -> list[tuple[Key, Row, int, Place]]:
+        """Of these keys the rows that hold after the batch, as a later one may `begin` with them."""
+        cells = ((key, self.cells[key]) for key in keys)
+        return [(key, cell.row, abs(cell.since), key) for key, cell in cells if cell.row is not None]
 
     def finished(self) -> list[tuple[Row, int, int]]:
         """Every version to insert."""
@@ -153,7 +162,7 @@ class Batch:
         """The keys, by table, whose current rows the fold needs. Append-only tables need none."""
         return {name: list(rows.cells) for name, rows in self.rows.items() if rows.cells}
 
-    def begin(self, table_name: str, found: Iterable[tuple[Key, Row, int, str]]) -> None:
+    def begin(self, table_name: str, found: Iterable[tuple[Key, Row, int, Place]]) -> None:
         """Gives the rows that now hold, of the keys touched: since when, and where they lie."""
         cells = self.rows[table_name].cells
         for key, row, since, place in found:

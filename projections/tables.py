@@ -1,9 +1,9 @@
 """The tables of one build: their current rows in, their new and closed versions out, in one statement each."""
 
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from psycopg import AsyncCursor, sql
@@ -11,7 +11,7 @@ from psycopg import AsyncCursor, sql
 from eventstore.db import Connection, Reader, send
 from eventstore.sql import beside
 from projections.columns import BIG, PACKED, Column, Packed, document
-from projections.folding import Rows
+from projections.folding import Place, Rows
 from projections.projection import Key, Projection, Table
 
 SQL = beside(str(Path(__file__).with_name("engine.py")))
@@ -31,6 +31,14 @@ class Digest(msgspec.Struct, frozen=True):
     rows: int
     exclusive_or: int
     total: str
+
+
+class Statement(NamedTuple):
+    """A statement ready to send. The server should begin with a `large` one while the next is made."""
+
+    text: bytes
+    values: Mapping[str, Any] | None = None
+    large: bool = False
 
 
 Asked = AsyncCursor[tuple[Any, ...]]
@@ -74,6 +82,7 @@ class BuildTable:
             .as_bytes()
         )
         self._close = _template("close").format(table=name).as_bytes()
+        self._close_keys = _template("close_keys").format(**keys).as_bytes()
         self._insert = (
             _template("insert")
             .format(
@@ -125,18 +134,22 @@ class BuildTable:
         rows = await asked.fetchall()
         return [(tuple(row[index] for index in at), kind(*row[:-2]), row[-2], row[-1]) for row in rows]
 
-    async def close(self, connection: Connection, places: Sequence[str]) -> None:
-        """Takes out versions by where they lie."""
-        await connection.execute(self._close, {"places": places})
+    def closing(self, places: Sequence[Place]) -> list[Statement]:
+        """Takes out versions by where they lie, or those that hold of a key."""
+        lying = [place for place in places if isinstance(place, str)]
+        keys = [place for place in places if not isinstance(place, str)]
+        statements = [Statement(self._close_keys, self._keys(keys))] if keys else []
+        by_place = [Statement(SQL["by_place"]), Statement(self._close, {"places": lying}), Statement(SQL["by_key"])]
+        return statements + by_place if lying else statements
 
-    async def insert(self, connection: Connection, made: Sequence[tuple[Any, int, int]]) -> None:
-        """Adds versions. Any error of the data's shape is raised before or by the statement."""
+    def insertion(self, made: Sequence[tuple[Any, int, int]]) -> Statement:
+        """Adds versions. An error of the data's shape is raised here or by the statement."""
         rows = [row for row, _, _ in made]
         few = len(made) <= FEW_ROWS
         packed = {"rows": self._document(rows)} if few else self._cells(rows)
         packed["valid_from"] = BIG.column([since for _, since, _ in made])
         packed["valid_to"] = BIG.column([until for _, _, until in made])
-        await connection.execute(self._insert_few if few else self._insert, packed)
+        return Statement(self._insert_few if few else self._insert, packed, large=not few)
 
     def _document(self, rows: Sequence[Any]) -> Column:
         try:
@@ -175,20 +188,27 @@ class BuildTables:
         return {name: await table.digest(reader, at) for name, table in self.by_name.items()}
 
 
-async def write(connection: Connection, changed: Sequence[tuple[BuildTables, Mapping[str, Rows]]]) -> None:
-    """What batches made of every table. The statements travel together in the transaction's pipeline."""
+def packed(changed: Sequence[tuple[BuildTables, Mapping[str, Rows]]]) -> Iterator[Statement]:
+    """What batches made of every table, as statements ready to send. Raises Unwritable."""
     each = [(tables.by_name[name], rows) for tables, changes in changed for name, rows in changes.items()]
-    if any(rows.closed for _, rows in each):
-        await connection.execute(SQL["by_place"])
-        for table, rows in each:
-            if rows.closed:
-                await table.close(connection, rows.closed)
-        await connection.execute(SQL["by_key"])
+    for table, rows in each:
+        yield from table.closing(rows.closed)
     for table, rows in each:
         if made := rows.finished():
-            await table.insert(connection, made)
-            if len(made) > FEW_ROWS:
-                await send(connection)
+            yield table.insertion(made)
+
+
+async def write(connection: Connection, changed: Sequence[tuple[BuildTables, Mapping[str, Rows]]]) -> None:
+    """What batches made of every table, made ready and sent."""
+    await run(connection, packed(changed))
+
+
+async def run(connection: Connection, statements: Iterable[Statement]) -> None:
+    """Runs them. They travel together in the transaction's pipeline, the large ones at once."""
+    for statement in statements:
+        await connection.execute(statement.text, statement.values)
+        if statement.large:
+            await send(connection)
 
 
 async def load_types(connection: Connection, projection: Projection, schema: str) -> dict[str, dict[str, str]]:

@@ -144,6 +144,60 @@ async def test_a_value_the_database_refuses_is_found_by_halving(world: World, co
     assert (await _names(company))[ids[4]] == ("Q 4", 1)
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+@pytest.mark.parametrize("bad", ["poison", "too many"])
+async def test_pages_folded_ahead_give_the_same_when_one_of_them_fails(
+    world: World, company: Company, size: int, bad: str
+) -> None:
+    models.fails_on.add("poison")
+    one, other = await project(company, "one"), await project(company, "other")
+    for number in range(12):
+        await _rename(company, one, f"one {number}")
+        await _rename(company, other, bad if number == 6 else f"other {number}")
+    engine = await _names_engine(world, projection_batch_events_max=size)
+    await engine.advance(company.tenant)
+    assert await _names(company) == {one: ("one 11", 12), other: ("other 5", 6)}
+    for number in range(12):
+        assert (await _names(company, at=3 + 2 * number))[one] == (f"one {number}", number + 1)
+    async with company.reading() as reader:
+        [parked] = await parking.waiting(reader)
+        assert (parked.key, parked.events, parked.first_position) == (str(other), 6, 16)
+        assert await delivery.verify(reader, "names_seen") == []
+    if bad == "too many":
+        await parking.skip(engine, company.tenant, "names_seen", str(other), "no such number", UUID(int=1))
+    else:
+        models.fails_on.clear()
+        await parking.replay(engine, company.tenant, "names_seen", str(other))
+    for number in range(8):
+        await _rename(company, other, f"again {number}")
+    await engine.advance(company.tenant)
+    assert (await _names(company))[other][0] == "again 7"
+    async with company.reading() as reader:
+        assert await parking.waiting(reader) == []
+        assert await delivery.verify(reader, "names_seen") == []
+
+
+async def test_what_is_replayed_meanwhile_is_seen_by_pages_folded_ahead(world: World, company: Company) -> None:
+    """Keys that wait when a page is to be written void what was folded ahead: it is done again, in order."""
+    models.fails_on.add("poison")
+    project_id = await project(company, "fine")
+    await _rename(company, project_id, "poison")
+    engine = await _names_engine(world)
+    await engine.advance(company.tenant)
+    for number in range(9):
+        await _rename(company, project_id, f"later {number}")
+    models.fails_on.clear()
+    other = await _names_engine(world, projection_batch_events_max=2)
+    await other.advance(company.tenant)
+    async with company.reading() as reader:
+        [parked] = await parking.waiting(reader)
+    assert parked.events == 10
+    await parking.replay(other, company.tenant, "names_seen", str(project_id))
+    assert await _names(company) == {project_id: ("later 8", 10)}
+    async with company.reading() as reader:
+        assert await delivery.verify(reader, "names_seen") == []
+
+
 async def test_live_models_move_in_one_transaction(world: World, company: Company) -> None:
     engine = await world.engine([models.model(), *FOLLOWED])
     project_id = await project(company)
