@@ -450,6 +450,10 @@ def _recorded(tenant: UUID, row: tuple[Any, ...]) -> Recorded[Event]:
     return Recorded(*(tenant, *row, codec.decode(row[8], row[3], row[11])))
 
 
+COLUMNS = tuple(name.removeprefix("raw_").removeprefix("kept_") for name in Recorded.__struct_fields__[1:-1])
+"""What a stored row has: all but the tenant and the decoded event."""
+
+
 class Stored(NamedTuple):
     """An event's row, not yet decoded: what a reader gets who must survive an event that today's code can't read."""
 

@@ -11,9 +11,6 @@ from itertools import accumulate
 from typing import Any
 
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
-BETWEEN_METADATA = b"\n"
-BETWEEN_PAYLOADS = b",\n"
-"""What the server puts between two. JSON as we write it has no line feed, so they stand nowhere else."""
 
 Unpack = Callable[[bytes], tuple[Any, ...]]
 

@@ -29,7 +29,7 @@ from domain.decider import ERASED, STREAM, Event, Sensitive
 from eventstore import codec, sql, telemetry
 from eventstore.db import Connection, Database, Reader, Unavailable
 from eventstore.keyring import KEY_BYTES, Keyring, Unopenable, opened, sealed
-from eventstore.log import Metadata, Recorded, Stored
+from eventstore.log import COLUMNS, Metadata, Stored
 from eventstore.settings import SettingsError
 
 E = TypeVar("E", bound=Event)
@@ -61,8 +61,7 @@ _USUAL: Final = (
 the form: what was sealed with it must be opened with it.
 """
 _FIELDS: Mapping[str, Sensitive] = codec.SENSITIVE
-_COLUMNS: Final = Recorded.__struct_fields__[1:-1]  # a stored row has all but the tenant and the decoded event
-_PAYLOAD, _KIND, _STREAM = (_COLUMNS.index(name) for name in ("payload", "type", "raw_stream_id"))
+_PAYLOAD, _KIND, _STREAM = (COLUMNS.index(name) for name in ("payload", "type", "stream_id"))
 
 _Body = dict[str, msgspec.Raw]
 

@@ -9,14 +9,13 @@ from uuid import UUID
 import msgspec
 
 from eventstore.codec import Undecodable
-from eventstore.log import Recorded, Run, Stored
+from eventstore.log import COLUMNS, Run, Stored
 from projections.projection import EVERYTHING, Key, Projection, Seen, Sums, Table
 
 FOREVER = 2**63 - 1
 """The `valid_to` of a row that still holds."""
 
-_COLUMNS = Recorded.__struct_fields__[1:-1]  # a stored row has all but the tenant and the decoded event
-_UNDECODED = [_COLUMNS.index(name) for name in ("type", "leaf", "raw_stream_id")]
+_UNDECODED = [COLUMNS.index(name) for name in ("type", "leaf", "stream_id")]
 
 
 class Unreadable(msgspec.Struct, frozen=True):
