@@ -314,24 +314,34 @@ class Engine:
         """Folds a batch while the one `before` it is being written, whose rows are known; asks for the other rows,
         which that one leaves alone. Answers what there is to write; None when an event fails.
         """
-        touched = batch.touched()
-        held = {} if before is None else {name: rows.cells for name, rows in before.rows.items()}
-        unknown = {name: [key for key in keys if key not in held.get(name, ())] for name, keys in touched.items()}
         async with self.database.bound(tenant) as reader:
             await reader.connection.execute(SQL["begin"], {"live": TEXT.column([])})
-            found = await target.tables.current(reader, {name: keys for name, keys in unknown.items() if keys})
-        for name, rows in found.items():
-            batch.begin(name, [(key, row, since, key) for key, row, since, _ in rows])
-        if before is not None:
-            for name, keys in touched.items():
-                batch.begin(name, before.rows[name].held(key for key in keys if key in held[name]))
-        batch.fold(set())
+            await self._begin_ahead(reader, target, batch, batch.touched(), before)
+            batch.fold(set())
+            if target.projection.sums:
+                await self._begin_ahead(reader, target, batch, batch.summed(), before)
+                batch.add_up()
         if batch.parked:
             return None
         try:
             return list(packed([(target.tables, batch.rows)]))
         except Unwritable:
             return None
+
+    async def _begin_ahead(
+        self, reader: Reader, target: Target, batch: Batch, touched: Mapping[str, Sequence[Key]], before: Batch | None
+    ) -> None:
+        """Gives the batch the rows of these keys: those that the one before touched as it left them, the others from
+        the tables. All are closed by their key, for where they lie may change until then.
+        """
+        held = {} if before is None else {name: rows.cells for name, rows in before.rows.items()}
+        unknown = {name: [key for key in keys if key not in held.get(name, ())] for name, keys in touched.items()}
+        found = await target.tables.current(reader, {name: keys for name, keys in unknown.items() if keys})
+        for name, rows in found.items():
+            batch.begin(name, [(key, row, since, key) for key, row, since, _ in rows])
+        if before is not None:
+            for name, keys in touched.items():
+                batch.begin(name, before.rows[name].held([key for key in keys if key in held[name]]))
 
     async def commit_folded(
         self, target: Target, tenant: UUID, position: int, batch: Batch, statements: Sequence[Statement], reached: int
