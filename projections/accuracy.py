@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import date
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
@@ -26,7 +26,7 @@ from domain.actuals import (
     VarianceExplained,
 )
 from domain.costs import Booked, booked
-from domain.decider import Event
+from domain.decider import Event, tag_of
 from domain.estimate import estimate
 from domain.estimate_events import EstimateSubmitted
 from domain.membership import MemberAdded, membership
@@ -41,6 +41,7 @@ from domain.project import (
 )
 from eventstore.db import Reader
 from eventstore.sql import beside
+from eventstore.vault import Keys, Vault
 from projections.projection import Change, Key, Projection, Seen, Table, change, changes, identity, of_stream
 
 
@@ -54,7 +55,7 @@ class ProjectRow(msgspec.Struct, frozen=True):
 
 
 class MemberRow(msgspec.Struct, frozen=True):
-    """Who may have submitted an estimate."""
+    """Who may have submitted an estimate. The name is sealed."""
 
     member_id: UUID
     name: str
@@ -90,7 +91,9 @@ class CostTypeRow(msgspec.Struct, frozen=True):
 
 
 class FinishedProject(msgspec.Struct, frozen=True):
-    """A finished project: budget without the margin, and actual cost. `estimator_id` submitted the estimate."""
+    """A finished project: budget without the margin, and actual cost. `estimator_id` submitted the estimate; in an
+    answer the name is clear, or erased.
+    """
 
     project_id: UUID
     actuals_id: UUID
@@ -113,6 +116,8 @@ class SpentOnType(msgspec.Struct, frozen=True):
     cost_type: str
     amount: Decimal
 
+
+_ADDED: Final = tag_of(MemberAdded)
 
 projects_table = Table("accuracy_projects", ProjectRow, key=("project_id",))
 members_table = Table("accuracy_members", MemberRow, key=("member_id",))
@@ -244,11 +249,19 @@ projection = Projection(
 
 
 async def finished(
-    reader: Reader, *, at: int, limit: int | None = None, after: UUID | None = None
+    reader: Reader, vault: Vault, *, at: int, limit: int | None = None, after: UUID | None = None
 ) -> list[FinishedProject]:
     """Projects whose books are finished, in order of id: a page after `after`, or all. Deleted ones are left out."""
     values = {"at": at, "limit": limit, "after": after or UUID(int=0)}
-    return await reader.rows(projection.sql["finished"], values, FinishedProject)
+    rows = await reader.rows(projection.sql["finished"], values, FinishedProject)
+    keys = await vault.fetch(reader, {row.estimator_id for row in rows})
+    return [_shown(row, keys) for row in rows]
+
+
+def _shown(row: FinishedProject, keys: Keys) -> FinishedProject:
+    if row.estimator_name is None:
+        return row
+    return replace(row, estimator_name=keys.shown(row.estimator_id, _ADDED, "name", row.estimator_name))
 
 
 async def by_cost_type(reader: Reader, *, at: int) -> list[SpentOnType]:

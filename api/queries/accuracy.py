@@ -22,8 +22,8 @@ from projections.accuracy import FinishedProject
 
 By: TypeAlias = Literal["building-type", "cost-type", "estimator", "aace-class"]
 
-_OF_ACCURACY: Final = {"model": "accuracy"}
-_OF_BOTH: Final = {"model": "accuracy", "beside": ("estimate_detail",)}
+_OF_ACCURACY: Final = {"model": "accuracy", "persons": True}
+_OF_BOTH: Final = {"model": "accuracy", "beside": ("estimate_detail",), "persons": True}
 
 
 class ComparedProject(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,7 +65,7 @@ class AccuracyAnswer(msgspec.Struct, frozen=True, kw_only=True):
 @get("/accuracy/projects", operation_id="FinishedProjects", tags=["accuracy"], opt=_OF_ACCURACY)
 async def finished_projects(paged: NamedDependency[PagedView]) -> Response[Page[ComparedProject]]:
     """Every finished project with its budget and its actual cost, both without the margin."""
-    rows = await model.finished(paged.reader, at=paged.at, limit=paged.limit + 1, after=paged.after(UUID))
+    rows = await model.finished(paged.reader, paged.vault, at=paged.at, limit=paged.limit + 1, after=paged.after(UUID))
     return paged.page([_compared(row) for row in rows], lambda row: row.project_id)
 
 
@@ -86,7 +86,7 @@ async def accuracy_of_estimates(
     """How far actual costs of finished projects were from their budgets: bias, spread, median and mean size of the
     variance as a fraction of the budget; over all, and by building type, kind of money, estimator or AACE class.
     """
-    rows = [_compared(row) for row in await model.finished(view.reader, at=view.at)]
+    rows = [_compared(row) for row in await model.finished(view.reader, view.vault, at=view.at)]
     groups = await _by_cost_type(view, rows) if by == "cost-type" else [_grouping(row, by) for row in rows]
     overall = accuracy(row.fraction for row in rows)
     return view.answer(AccuracyAnswer(by=by, overall=overall, groups=_groups(groups)))

@@ -241,13 +241,13 @@ async def test_accuracy_over_finished_projects(world: World, company: Company) -
     last = await company.send("project", project_id, command("project", "delete-project"))
     await (await world.engine()).advance(company.tenant)
     async with company.reading() as reader:
-        assert await accuracy.finished(reader, at=open_still) == []
-        assert await accuracy.finished(reader, at=NOW) == []  # deleted
-        [found] = await accuracy.finished(reader, at=last.position - 1)
+        assert await accuracy.finished(reader, world.vault, at=open_still) == []
+        assert await accuracy.finished(reader, world.vault, at=NOW) == []  # deleted
+        [found] = await accuracy.finished(reader, world.vault, at=last.position - 1)
         assert (found.name, found.building_type, found.aace_class) == ("TH 9", "highway", 1)
         assert (found.estimator_id, found.estimator_name) == (ada, "ada")
         assert (found.budget, found.actual, found.baseline_id) == (D("45.65"), D("32.00"), later)
-        assert await accuracy.finished(reader, at=finished, after=found.project_id) == []
+        assert await accuracy.finished(reader, world.vault, at=finished, after=found.project_id) == []
         types = await accuracy.by_cost_type(reader, at=finished)
         assert [(each.baseline_id, each.cost_type, each.amount) for each in types] == [(later, "labour", D(32))]
         assert await accuracy.by_cost_type(reader, at=NOW) == []

@@ -182,7 +182,7 @@ async def _tells_what_the_domain_says(company: Company, at: int) -> None:
             if isinstance(state, Estimate):
                 await _same_estimate(reader, ref.id, state, at)
             if isinstance(state, Actuals):
-                await _same_actuals(reader, ref.id, state, states, at)
+                await _same_actuals(company, reader, ref.id, states, at)
             if isinstance(state, Project):
                 await _same_project(reader, ref.id, state, at)
 
@@ -220,7 +220,8 @@ async def _same_estimate(reader: Reader, estimate_id: UUID, state: Estimate, at:
     assert shown == [(each.line_id, each.extension, each.note, each.ordinal, each.wbs_path) for each in expected]
 
 
-async def _same_actuals(reader: Reader, actuals_id: UUID, state: Actuals, states: dict[Ref, Any], at: int) -> None:
+async def _same_actuals(company: Company, reader: Reader, actuals_id: UUID, states: dict[Ref, Any], at: int) -> None:
+    state: Actuals = states[Ref("actuals", actuals_id)]
     header = await actuals_detail.actuals(reader, actuals_id, at=at)
     assert header is not None
     assert header == await actuals_detail.of_project(reader, state.project_id, at=at)
@@ -240,7 +241,7 @@ async def _same_actuals(reader: Reader, actuals_id: UUID, state: Actuals, states
     durations = await actuals_detail.durations(reader, actuals_id, at=at, limit=1_000)
     assert {each.code_key: each.days for each in durations} == {k: v for k, v in state.durations.items() if k}
     await _same_variance(reader, actuals_id, state, states[Ref("estimate", state.baseline_id)], at)
-    finished = await accuracy.finished(reader, at=at)
+    finished = await accuracy.finished(reader, company.world.vault, at=at)
     project = states[Ref("project", state.project_id)]
     counted = state.finished_on is not None and not project.deleted
     assert [(each.actual, each.name, each.building_type) for each in finished if each.actuals_id == actuals_id] == (
