@@ -128,7 +128,7 @@ def _load_sample(folder: str | None, url: str, operator_token: str) -> None:
 
 
 @cairn.command("demo")
-@click.option("--data", "folder", type=click.Path(exists=True, file_okay=False), help="Folder with published data.")
+@click.option("--data", "folder", metavar="DIR", help="Folder with published data; `carried` for what needs no files.")
 @plainly
 def demo_(folder: str | None) -> None:
     """Load the sample data into the API that runs, and show what to try."""

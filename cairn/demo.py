@@ -34,6 +34,9 @@ SEED = 2026
 BESIDE = Path(__file__).parents[2] / "shared" / "data"
 """Where published data is looked for when no folder is named."""
 
+CARRIED = "carried"
+"""Named instead of a folder: nothing but what is carried along."""
+
 Chapter = tuple[str, list[list[Command]]]
 """A title, and runs of commands: those of one run in order, the runs in any order."""
 Advance = Callable[[str, int, int], None]
@@ -72,10 +75,10 @@ def carried() -> Sample:
 
 
 def at_hand(folder: str | None) -> Sample:
-    """The sample: from the published files in `folder`, or where they usually lie; else as carried along, with a
-    portfolio made up. Raises OSError, ValueError.
+    """The sample: from the published files in `folder`, or where they usually lie; else, and for the folder `carried`,
+    what needs no files. Raises OSError, ValueError.
     """
-    if folder is None and not BESIDE.is_dir():
+    if folder == CARRIED or (folder is None and not BESIDE.is_dir()):
         return carried()
     where = Path(folder or BESIDE)
     reports = forecasts.read(where)
@@ -283,6 +286,6 @@ def _compare_sums(owner: Client, sums: Mapping[date, Decimal], after: str) -> No
     """Ask for the sum of all forecasts as of each date they were reported on."""
     for day, expected in sums.items():
         answer: Mapping[str, Any] = owner.get("/portfolio/forecast", newer_than=after, effective_on=str(day))
-        found = Decimal(str(answer["base_total"]))
+        found = sum((Decimal(each["base_total"]) for each in answer["sums"]), Decimal(0))
         if found != expected:
             raise ApiError(f"the forecasts of {day} add up to {found}, and should to {expected}")

@@ -89,8 +89,8 @@ def batches(forecasts: list[Forecast]) -> Iterator[list[Command]]:
     for project, reports in groupby(forecasts, key=lambda forecast: forecast.project):
         history = list(reports)
         last = history[-1]
-        name = last.name if last.name not in names else f"{last.name} ({project})"
-        names.add(name)
+        name = last.name if last.name.casefold() not in names else f"{last.name} ({project})"
+        names.add(name.casefold())
         yield list(_project(project, name, history))
 
 

@@ -35,7 +35,7 @@ class ToolSettings(msgspec.Struct, frozen=True, kw_only=True):
     sample_data: Annotated[
         str | None,
         Meta(
-            description="Folder with published bids, forecasts, codes and prices. Without it what is carried along.",
+            description="Folder with published bids, forecasts, codes and prices; `carried` for what is carried along.",
             extra={"unit": "path"},
         ),
     ] = None

@@ -1,4 +1,4 @@
-"""Ten things to try with curl on the sample. Each works as pasted, in this order, and again."""
+"""A dozen things to try with curl on the sample. Each works as pasted, in this order, and again."""
 
 import json
 from typing import Any, NamedTuple
@@ -21,14 +21,18 @@ class Step(NamedTuple):
 
 
 def variables(url: str, loaded: Loaded) -> list[str]:
-    """What the commands are written with: the API, the token, the project, the lowest bid, and a new version's id."""
+    """What the commands are written with: the API, the token, the project, its first estimate and lowest bid, a new
+    version's id, and the position of the log after the load.
+    """
     return [
         f"CAIRN={url}",
         f"TOKEN={loaded.token}",
         'A="Authorization: Bearer $TOKEN"',
         f"PROJECT={loaded.project}",
+        f"ESTIMATE={loaded.estimates[0]}",
         f"BID={loaded.estimates[1]}",
         f"NEW={DRAFT}",
+        f"POSITION={loaded.position}",
     ]
 
 
@@ -41,7 +45,7 @@ def lines(url: str, loaded: Loaded) -> list[str]:
 
 
 def steps(loaded: Loaded) -> list[Step]:
-    """The ten."""
+    """The dozen."""
     start, revise = _started(loaded), _revised(loaded, "0.16", "tour/edit")
     edit = _revised(loaded, "0.17", "tour/seen")
     replayed = _post(start, "$NEW")
@@ -63,7 +67,7 @@ def steps(loaded: Loaded) -> list[Step]:
         Step("An edit that is refused, with a code and the reason: a submitted version is frozen.", _refused(revise)),
         Step(
             "An edit seen by a subscriber, who then leaves. It begins after the position it names.",
-            f'{GET} -N --max-time 4 "$CAIRN/stream?after={loaded.position}&type=estimate.line-revised" & '
+            f'{GET} -N --max-time 4 "$CAIRN/stream?after=$POSITION&type=estimate.line-revised" & '
             f"sleep 1; {_post(edit, '$NEW')}; wait",
         ),
         Step(
@@ -74,6 +78,11 @@ def steps(loaded: Loaded) -> list[Step]:
         ),
         Step("The log itself, as CloudEvents: what every subscriber gets.", f'{GET} "$CAIRN/log?after=0&limit=2"'),
         Step("Who did what, from where: the activity log.", f'{GET} "$CAIRN/activity?limit=3"'),
+        Step(
+            "From the engineer's estimate to the lowest bid: the steps add up to the difference, to the cent.",
+            f'{GET} "$CAIRN/estimates/$ESTIMATE/compare/$BID?lines=3"',
+        ),
+        Step("Everything about pavement, from the beginnings of words.", f'{GET} "$CAIRN/search?q=bitum+pav&limit=5"'),
     ]
 
 

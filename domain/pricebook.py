@@ -21,7 +21,7 @@ REJECTIONS: Final[Mapping[str, str]] = {
     "pricebook.unknown": "No price book was opened under this id.",
     "pricebook.already-opened": "A price book with other particulars was opened under this id.",
     "pricebook.import-refused": "Some prices of the import have faults, listed by index; nothing of it was stored.",
-    "pricebook.price-repeated": "The import names this code more than once.",
+    "pricebook.price-repeated": "The import names this code more than once with one unit and cost type.",
 }
 
 
@@ -30,7 +30,9 @@ class PriceInput(pydantic.BaseModel):
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    code: Label = Field(description="What is priced; once in a book.", examples=["2104504/00120"])
+    code: Label = Field(
+        description="What is priced; once in a book for each unit and cost type.", examples=["2104504/00120"]
+    )
     description: Sentence = Field(description="What it is, in words.", examples=["REMOVE BITUMINOUS PAVEMENT"])
     unit: Unit = Field(description="A unit of the controlled list, or another spelling of one.", examples=["SY"])
     unit_price: UnitPrice = Field(description="Price of one unit.", examples=["5.72882"])
@@ -49,7 +51,9 @@ class OpenPriceBook(Command):
 
 
 class ImportPrices(Command):
-    """Adds prices: all of them or none. A code that has another price, or other words, gets the new ones."""
+    """Adds prices: all of them or none. What has another price, or other words, gets the new ones. Published books give
+    one code to a machine and to the electricity it takes: a price is named by code, unit and cost type together.
+    """
 
     prices: Annotated[tuple[PriceInput, ...], Field(max_length=IMPORT_LIMIT), NotEmpty()] = Field(
         description=f"Up to {IMPORT_LIMIT:,} prices."
@@ -94,6 +98,12 @@ class PriceBook(State, frozen=True, kw_only=True):
     dated_on: date = date.min
     source: str | None = None
     prices: TrieMap[str, Price] = trie_map()
+    """By `name_of`."""
+
+
+def name_of(price: Price | PriceInput) -> str:
+    """What a price is told apart by: unit, cost type and code, the parts from controlled lists first."""
+    return f"{price.unit}|{price.cost_type}|{price.code}"
 
 
 def decide(command: PriceBookCommand, pricebook: PriceBook) -> list[PriceBookEvent]:
@@ -121,17 +131,17 @@ def _import(command: ImportPrices, pricebook: PriceBook) -> list[PriceBookEvent]
     faults: list[dict[str, object]] = []
     for index, sent in enumerate(command.prices):
         try:
-            wanted[sent.code] = _new(sent, wanted)
+            wanted[name_of(sent)] = _new(sent, wanted)
         except Rejected as fault:
             faults.append({"index": index, "code": fault.code} | fault.facts)
     if faults:
         raise Rejected("pricebook.import-refused", faults=faults)
-    changed = [price for price in wanted.values() if pricebook.prices.get(price.code) != price]
+    changed = [price for name, price in wanted.items() if pricebook.prices.get(name) != price]
     return [PricesImported(prices=chunk) for chunk in in_chunks(changed)]
 
 
 def _new(sent: PriceInput, before: Mapping[str, Price]) -> Price:
-    if sent.code in before:
+    if name_of(sent) in before:
         raise Rejected("pricebook.price-repeated", repeated=sent.code)
     return Price(
         code=sent.code,
@@ -155,7 +165,7 @@ def evolve(pricebook: PriceBook, event: PriceBookEvent) -> PriceBook:
                 source=event.source,
             )
         case PricesImported(prices=prices):
-            return replace(pricebook, prices=pricebook.prices.update([(price.code, price) for price in prices]))
+            return replace(pricebook, prices=pricebook.prices.update([(name_of(price), price) for price in prices]))
     assert_never(event)
 
 

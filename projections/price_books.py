@@ -41,7 +41,7 @@ class PriceRow(msgspec.Struct, frozen=True):
 
 
 books_table = Table("price_books_books", PriceBookRow, key=("pricebook_id",))
-prices_table = Table("price_books_prices", PriceRow, key=("pricebook_id", "code"))
+prices_table = Table("price_books_prices", PriceRow, key=("pricebook_id", "code", "unit", "cost_type"))
 
 
 def opened(row: PriceBookRow | None, seen: Seen, key: Key) -> PriceBookRow:
@@ -61,7 +61,7 @@ def opened(row: PriceBookRow | None, seen: Seen, key: Key) -> PriceBookRow:
 def new_prices(seen: Seen) -> Iterable[tuple[Key, Price]]:
     """Each price of the event with its key."""
     pricebook_id = identity(seen.raw_stream_id)
-    return [((pricebook_id, price.code), price) for price in seen.event.prices]
+    return [((pricebook_id, price.code, price.unit, price.cost_type), price) for price in seen.event.prices]
 
 
 def price_imported(row: PriceRow | None, seen: Seen, price: Price) -> PriceRow:
@@ -115,18 +115,18 @@ async def prices(
     *,
     at: int,
     limit: int,
-    after: str | None = None,
+    after: tuple[str, str, str] | None = None,
     prefix: str | None = None,
     search: str | None = None,
 ) -> list[PriceRow]:
-    """A page of a book's prices in order of code, those after `after`. `prefix` begins the code; `search` is part of
-    code, description or category, in any letter case.
+    """A page of a book's prices in order of code, those after the (code, unit, cost type) `after`. `prefix` begins the
+    code; `search` is part of code, description or category, in any letter case.
     """
     values = {
         "at": at,
         "pricebook_id": pricebook_id,
         "limit": limit,
-        "after": after or "",
+        **dict(zip(("after_code", "after_unit", "after_cost_type"), after or ("", "", ""), strict=True)),
         "prefix": prefix or "",
         "search": search,
     }

@@ -24,7 +24,7 @@ create table if not exists price_books_prices (
   category text,
   valid_from bigint not null,
   valid_to bigint not null,
-  primary key (tenant, pricebook_id, code, valid_to)
+  primary key (tenant, pricebook_id, code, unit, cost_type, valid_to)
 ) partition by range (valid_to)
 
 -- name: books : a page by id
@@ -42,9 +42,10 @@ where pricebook_id = %(pricebook_id)s and valid_from <= %(at)s and valid_to > %(
 -- name: prices : a page by code
 select pricebook_id, code, description, unit, unit_price, cost_type, category
 from price_books_prices
-where pricebook_id = %(pricebook_id)s and code > %(after)s and code >= %(prefix)s and starts_with(code, %(prefix)s)
+where pricebook_id = %(pricebook_id)s and code >= %(prefix)s and starts_with(code, %(prefix)s)
+  and (code, unit, cost_type) > (%(after_code)s, %(after_unit)s, %(after_cost_type)s)
   and valid_from <= %(at)s and valid_to > %(at)s
   and (%(search)s::text is null or position(lower(%(search)s) in lower(code)) > 0
     or position(lower(%(search)s) in lower(description)) > 0 or position(lower(%(search)s) in lower(category)) > 0)
-order by code
+order by code, unit, cost_type
 limit %(limit)s

@@ -16,6 +16,8 @@ import psutil
 
 ROOT = Path(__file__).parent.parent
 PATIENCE_SECONDS = 120.0
+OURS = {"CAIRN_SAMPLE_DATA": "carried", "PYTHONUNBUFFERED": "1"}
+"""The same sample on every machine."""
 
 
 class Up:
@@ -31,7 +33,7 @@ class Up:
         self.process = subprocess.Popen(
             [*under, sys.executable, "-m", "cairn", "up", *options],
             cwd=ROOT,
-            env=kept | {"CAIRN_DATA_FOLDER": str(folder), "PYTHONUNBUFFERED": "1"} | dict(settings or {}),
+            env=kept | OURS | {"CAIRN_DATA_FOLDER": str(folder)} | dict(settings or {}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -38,11 +38,11 @@ async def prices(
         id,
         at=paged.at,
         limit=paged.limit + 1,
-        after=paged.after(str),
+        after=paged.after(tuple[str, str, str]),
         prefix=prefix,
         search=search,
     )
-    return paged.page(rows, lambda row: row.code)
+    return paged.page(rows, lambda row: (row.code, row.unit, row.cost_type))
 
 
 PAGED = (books, prices)

@@ -7,7 +7,7 @@ from decimal import Decimal
 import pydantic
 import pytest
 
-from domain.pricebook import ImportPrices, OpenPriceBook, Price, PriceBookOpened, PricesImported, pricebook
+from domain.pricebook import ImportPrices, OpenPriceBook, Price, PriceBookOpened, PricesImported, name_of, pricebook
 from tests.specs import given
 
 OPEN = OpenPriceBook(name="MnDOT average bids", edition="2021", currency="USD", dated_on=date(2021, 12, 31))
@@ -35,7 +35,16 @@ def test_importing() -> None:
     scene.when(prices(BODY | {"unit_price": "5.728820"})).then_nothing()
     dearer = Price(code="A", description="REMOVE PAVEMENT", unit="SY", unit_price=Decimal(6), category="Removals")
     scene.when(prices(BODY | {"unit_price": 6, "category": "Removals"})).then(PricesImported(prices=(dearer,)))
-    assert dict(scene.state.prices.items()) == {"A": dearer}
+    assert dict(scene.state.prices.items()) == {name_of(dearer): dearer}
+
+
+def test_one_code_may_be_priced_by_unit_and_cost_type() -> None:
+    """As published books have it: a machine's code is that of the electricity it takes."""
+    scene = given(pricebook, OPENED)
+    found = [("SY", "other"), ("EA", "other"), ("SY", "labour")]
+    bodies = [BODY | {"unit": unit, "cost_type": cost_type} for unit, cost_type in found]
+    scene.when(prices(*bodies)).then_accepted()
+    assert {(price.unit, price.cost_type) for price in scene.state.prices.values()} == set(found)
 
 
 def test_importing_is_refused() -> None:

@@ -221,7 +221,10 @@ async def test_price_books_and_their_prices(world: World, company: Company) -> N
         assert then.unit_price == D("5.72882")
         removals = await price_books.prices(reader, book_id, at=NOW, limit=9, search="removals")
         assert [each.code for each in removals] == ["2105"]
-        assert await price_books.prices(reader, book_id, at=NOW, limit=9, after="2104") == now[1:]
+        assert (
+            await price_books.prices(reader, book_id, at=NOW, limit=9, after=("2104", now[0].unit, now[0].cost_type))
+            == now[1:]
+        )
 
 
 async def test_accuracy_over_finished_projects(world: World, company: Company) -> None:

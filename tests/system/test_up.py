@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.running import ROOT, Up, left_over
+from tests.running import OURS, ROOT, Up, left_over
 
 MEMORY_BYTES_MAX = 350 * 1024 * 1024
 
@@ -33,7 +33,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 
 
 def _tour(up: Up) -> tuple[str, list[str]]:
-    """What `cairn up` printed: the variables, and the ten commands."""
+    """What `cairn up` printed: the variables, and the commands."""
     begin = up.lines.index("# Paste these first:")
     variables = [line for line in up.lines[begin:] if re.match("[A-Z]+=[^;]*$", line)]
     commands = [line for line in up.lines[begin:] if line.startswith(("curl ", "URL="))]
@@ -61,7 +61,7 @@ def test_the_tour_of_the_readme_works_as_pasted(up: Up) -> None:
 
 
 def _judge(answers: list[str]) -> None:
-    versions, history, started, batch, again, refused, seen, not_modified, log, activity = answers
+    versions, history, started, batch, again, refused, seen, not_modified, log, activity, compared, found = answers
     totals = ["2045323.79", "2163731.46", "2170573.95", "2191469.72", "2198798.96", "2201172.84"]
     assert [version["base_total"] for version in json.loads(versions)["items"]][:6] == totals
     changes = {change["field"]: (change["was"], change["now"]) for change in json.loads(history)["items"]}
@@ -76,6 +76,9 @@ def _judge(answers: list[str]) -> None:
     assert not_modified.strip() == "304"
     assert [event["position"] for event in json.loads(log)["events"]] == [1, 2]
     assert json.loads(activity)["items"][0]["actor_name"] == "Olive Owner"
+    comparison = json.loads(compared)
+    assert (comparison["difference"], len(comparison["lines"]), comparison["lines_differing"]) == ("118407.67", 3, 53)
+    assert json.loads(found)["items"]
 
 
 def test_a_second_one_says_that_it_runs_and_where(up: Up) -> None:
@@ -91,7 +94,7 @@ def test_what_it_keeps_secret_only_its_user_reads(up: Up) -> None:
 
 
 def test_it_is_comfortable_in_little_memory(up: Up) -> None:
-    taken = [up.named(name).memory_info().rss for name in ("commands", "projector", "relay")]
+    taken = [up.named(name).memory_info().rss for name in ("commands", "projector", "relay", "simulator")]
     assert sum(taken) <= MEMORY_BYTES_MAX
 
 
@@ -138,7 +141,7 @@ def test_replay_tells_what_was(up: Up) -> None:
 
 def _verb(up: Up, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "cairn", *arguments]
-    environment = {"CAIRN_DATA_FOLDER": str(up.folder), "PATH": "/usr/bin:/bin"}
+    environment = OURS | {"CAIRN_DATA_FOLDER": str(up.folder), "PATH": "/usr/bin:/bin"}
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
 
