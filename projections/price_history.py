@@ -17,8 +17,8 @@ from uuid import UUID
 import msgspec
 from msgspec.structs import replace
 
-from domain import company, membership
-from domain.decider import Event
+from domain import actuals, codeset, company, membership, pricebook
+from domain.decider import Event, members
 from domain.estimate_events import (
     ChangeUndone,
     Classified,
@@ -50,6 +50,7 @@ from domain.estimate_events import (
 )
 from domain.lines import Line
 from domain.project import (
+    ActualsOpened,
     MetadataChanged,
     ProjectCreated,
     ProjectDeleted,
@@ -58,6 +59,7 @@ from domain.project import (
     StatusChanged,
     VersionNumbered,
 )
+from domain.simulation import SimulationEvent
 from eventstore.db import Reader
 from eventstore.sql import beside
 from projections.projection import Key, Projection, Seen, Table, change, changes, identity, of_stream
@@ -298,6 +300,11 @@ projection = Projection(
             Untagged,
             EstimateStatusChanged,
             ChangeUndone,
+            ActualsOpened,
+            *members(SimulationEvent),
+            *actuals.actuals.events,
+            *codeset.codeset.events,
+            *pricebook.pricebook.events,
             *company.company.events,
             *membership.membership.events,
         )

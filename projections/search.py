@@ -21,8 +21,8 @@ from msgspec.structs import replace
 from psycopg import AsyncCursor
 from psycopg.rows import class_row
 
-from domain import company, membership
-from domain.decider import Event
+from domain import actuals, codeset, company, membership, pricebook
+from domain.decider import Event, members
 from domain.estimate_events import (
     ChangeUndone,
     Classified,
@@ -54,6 +54,7 @@ from domain.estimate_events import (
 )
 from domain.lines import Line
 from domain.project import (
+    ActualsOpened,
     MetadataChanged,
     ProjectCreated,
     ProjectDeleted,
@@ -63,6 +64,7 @@ from domain.project import (
     VersionNumbered,
 )
 from domain.risks import Risk
+from domain.simulation import SimulationEvent
 from eventstore.db import Reader
 from eventstore.sql import beside
 from projections import words
@@ -387,6 +389,11 @@ projection = Projection(
             EstimateStatusChanged,
             ChangeUndone,
             EstimateSubmitted,
+            ActualsOpened,
+            *members(SimulationEvent),
+            *actuals.actuals.events,
+            *codeset.codeset.events,
+            *pricebook.pricebook.events,
             *company.company.events,
             *membership.membership.events,
         )

@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 from msgspec.structs import replace
 
-from domain import company, estimate, membership, project
+from domain import actuals, codeset, company, estimate, membership, pricebook, project
 from domain.decider import Event
 from domain.simulation import Figures, SimulatedRisk, SimulationCompleted, SimulationFailed, SimulationRequested
 from eventstore.db import Reader
@@ -122,6 +122,9 @@ projection = Projection(
     on=_ON,
     ignores=frozenset[type[Event]](
         (
+            *actuals.actuals.events,
+            *codeset.codeset.events,
+            *pricebook.pricebook.events,
             *company.company.events,
             *membership.membership.events,
             *project.project.events,
