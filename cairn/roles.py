@@ -7,6 +7,7 @@ from api import roles
 from api.app import create_app
 from api.settings import ApiSettings
 from cairn.settings import put_between
+from eventstore import keyring
 from eventstore.settings import StoreSettings
 
 TABLE_BEGINS: Final = "<!-- roles: written by `cairn roles --into` -->"
@@ -14,8 +15,8 @@ TABLE_ENDS: Final = "<!-- end of roles -->"
 
 
 def listed() -> list[tuple[str, str, str]]:
-    """What, which, who."""
-    unstarted = create_app(StoreSettings(database_url="postgresql:///none"), ApiSettings())
+    """What, which, who: read off an API that is not started, and so needs no key that opens anything."""
+    unstarted = create_app(StoreSettings(database_url="postgresql:///none"), ApiSettings(kek=keyring.minted()))
     return roles.table(unstarted.litestar)
 
 

@@ -35,7 +35,7 @@ from domain.costs import (
     scope_key,
     sums_of,
 )
-from domain.decider import Command, Decider, Event, Ref, Rejected, Spanning, State, Written, members
+from domain.decider import AUTHORS, Command, Decider, Event, Ref, Rejected, Role, Spanning, State, Written, members
 from domain.estimate_state import Estimate
 from domain.lines import Code, CostType, in_chunks
 from domain.maps import TrieMap, trie_map
@@ -78,6 +78,8 @@ FindingKind: TypeAlias = Literal["issue", "lesson"]
 class OpenActuals(Command):
     """Opens the record of what a project really costs, to be compared with a submitted estimate. One per project."""
 
+    roles: ClassVar[frozenset[Role]] = AUTHORS
+
     project_id: UUID = Field(description="The project whose costs are recorded.", examples=[_ID])
     baseline_id: UUID = Field(
         description="The submitted estimate of that project that is the budget; its currency is kept.", examples=[_ID]
@@ -87,12 +89,16 @@ class OpenActuals(Command):
 class ChangeBaseline(Command):
     """Compares with another submitted estimate of the project from now on."""
 
+    roles: ClassVar[frozenset[Role]] = AUTHORS
+
     baseline_id: UUID = Field(description="The estimate that is the budget now.", examples=[_ID])
     reason: Sentence = Field(description="Why.", examples=["Re-baselined after change order 3"])
 
 
 class RecordCosts(Command):
     """Books actual costs: all of them or none. Entries that are already there with the same content are passed over."""
+
+    roles: ClassVar[frozenset[Role]] = AUTHORS
 
     entries: Annotated[tuple[EntryInput, ...], Field(max_length=ENTRIES_LIMIT), NotEmpty()] = Field(
         description=f"Up to {ENTRIES_LIMIT:,} entries."
@@ -101,6 +107,8 @@ class RecordCosts(Command):
 
 class CorrectCost(Subset):
     """Changes the fields of an entry it is given. What they were stays readable, with the reason."""
+
+    roles: ClassVar[frozenset[Role]] = AUTHORS
 
     identifying: ClassVar[frozenset[str]] = frozenset({"entry_id", "reason"})
 
@@ -120,6 +128,8 @@ class CorrectCost(Subset):
 class RemoveCost(Command):
     """Takes an entry out. Its id is not used again."""
 
+    roles: ClassVar[frozenset[Role]] = AUTHORS
+
     entry_id: UUID = Field(description="The entry to remove.", examples=[_ID])
     reason: Sentence = Field(description="Why.", examples=["Belongs to another project"])
 
@@ -128,6 +138,8 @@ class RecordRiskOccurrence(Command):
     """Says that a risk of a submitted estimate came true, and what it cost. The risk leaves the open exposure, and the
     cost counts among the actuals.
     """
+
+    roles: ClassVar[frozenset[Role]] = AUTHORS
 
     estimate_id: UUID = Field(description="The estimate that has the risk; of the same project.", examples=[_ID])
     risk_id: UUID = Field(description="Which risk.", examples=[_ID])
@@ -139,6 +151,8 @@ class RecordRiskOccurrence(Command):
 class SetDuration(Command):
     """Says how many days the work took: the whole of it, or what is booked under a cost code."""
 
+    roles: ClassVar[frozenset[Role]] = AUTHORS
+
     days: Days | None = Field(description="Whole days; null when it is not known after all.", examples=[84])
     scope: CodeInput | None = Field(default=None, description="A cost code; null for the whole project.")
     reason: Sentence | None = Field(default=None, description="Why.", examples=["Two weeks of rain"])
@@ -146,6 +160,8 @@ class SetDuration(Command):
 
 class AddFinding(Command):
     """Notes an issue that came up, or a lesson for the next bid."""
+
+    roles: ClassVar[frozenset[Role]] = AUTHORS
 
     finding_id: UUID = Field(description="Names the finding.", examples=[_ID])
     kind: FindingKind = Field(description="What it is.", examples=["lesson"])
@@ -157,6 +173,8 @@ class AddFinding(Command):
 
 class ReviseFinding(Subset):
     """Changes the fields of a finding it is given."""
+
+    roles: ClassVar[frozenset[Role]] = AUTHORS
 
     identifying: ClassVar[frozenset[str]] = frozenset({"finding_id"})
 
@@ -171,11 +189,15 @@ class ReviseFinding(Subset):
 class RemoveFinding(Command):
     """Takes a finding out. Its id is not used again."""
 
+    roles: ClassVar[frozenset[Role]] = AUTHORS
+
     finding_id: UUID = Field(description="The finding to remove.", examples=[_ID])
 
 
 class ExplainVariance(Command):
     """Says why a row of the variance, or the whole of it, is what it is. A later explanation replaces it."""
+
+    roles: ClassVar[frozenset[Role]] = AUTHORS
 
     scope: ScopeInput | None = Field(default=None, description="The row; null for the whole project.")
     narrative: Told = Field(description="What happened.", examples=["Rock where clay was expected."])

@@ -1,7 +1,7 @@
 """An edition of a code set: the cost codes a company may book under, with what they mean."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, TypeAlias, assert_never
+from typing import Annotated, Any, ClassVar, Final, TypeAlias, assert_never
 from uuid import UUID
 
 import msgspec
@@ -10,7 +10,20 @@ from msgspec.structs import replace
 from pydantic import Field
 
 from domain import company
-from domain.decider import COMPANY, Command, Decider, Event, Ref, Rejected, Spanning, State, Written, members
+from domain.decider import (
+    AUTHORS,
+    COMPANY,
+    Command,
+    Decider,
+    Event,
+    Ref,
+    Rejected,
+    Role,
+    Spanning,
+    State,
+    Written,
+    members,
+)
 from domain.lines import IMPORT_LIMIT, in_chunks
 from domain.maps import TrieMap, trie_map
 from domain.text import Label, NotEmpty, Sentence
@@ -38,6 +51,8 @@ class CodeInput(pydantic.BaseModel):
 class RegisterCodeSet(Command):
     """Registers an edition of a code set. From then on, lines that name the set must name a registered edition."""
 
+    roles: ClassVar[frozenset[Role]] = AUTHORS
+
     code_set: Label = Field(description="The set, as lines name it.", examples=["MnDOT"])
     edition: Label = Field(description="The edition, as lines name it.", examples=["2020"])
     source: Sentence | None = Field(default=None, description="Where it is from.", examples=["MnDOT pay item list"])
@@ -45,6 +60,8 @@ class RegisterCodeSet(Command):
 
 class ImportCodes(Command):
     """Adds codes: all of them or none. One that is there with another meaning gets the new one."""
+
+    roles: ClassVar[frozenset[Role]] = AUTHORS
 
     codes: Annotated[tuple[CodeInput, ...], Field(max_length=IMPORT_LIMIT), NotEmpty()] = Field(
         description=f"Up to {IMPORT_LIMIT:,} codes."

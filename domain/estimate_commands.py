@@ -203,6 +203,8 @@ class ReviseRisk(Subset):
 class ApplyMitigation(Command):
     """Puts the risk's response into the bid: what is left of the risk counts from now on, and the response's cost."""
 
+    roles: ClassVar[frozenset[Role]] = AUTHORS
+
     risk_id: UUID = Field(description="The risk that is mitigated.", examples=[_RISK_ID])
     applied_on: date = Field(description="When it was decided.", examples=["2022-01-20"])
 
@@ -210,12 +212,16 @@ class ApplyMitigation(Command):
 class WithdrawMitigation(Command):
     """Takes the response out of the bid again."""
 
+    roles: ClassVar[frozenset[Role]] = AUTHORS
+
     risk_id: UUID = Field(description="The risk that is open again.", examples=[_RISK_ID])
     reason: Sentence = Field(description="Why.", examples=["No rig available before the letting"])
 
 
 class CloseRisk(Command):
     """Says that the risk is over. In a draft it leaves the bid; in a submitted version only what is still open."""
+
+    roles: ClassVar[frozenset[Role]] = AUTHORS
 
     risk_id: UUID = Field(description="The risk that is over.", examples=[_RISK_ID])
     closed_on: date = Field(description="Since when.", examples=["2022-06-30"])
@@ -225,6 +231,8 @@ class CloseRisk(Command):
 class ReopenRisk(Command):
     """Says that a closed risk is not over after all. One that occurred stays so."""
 
+    roles: ClassVar[frozenset[Role]] = AUTHORS
+
     risk_id: UUID = Field(description="The risk that is open again.", examples=[_RISK_ID])
     reason: Sentence = Field(description="Why.", examples=["Closed by mistake"])
 
@@ -232,11 +240,15 @@ class ReopenRisk(Command):
 class RemoveRisk(Command):
     """Takes out a risk that was entered by mistake. Its id is not used again in this version."""
 
+    roles: ClassVar[frozenset[Role]] = AUTHORS
+
     risk_id: UUID = Field(description="The risk to remove.", examples=[_RISK_ID])
 
 
 class Classify(Command):
     """Says how far what is priced is defined. Going to a lower number, a better class, needs a reason."""
+
+    roles: ClassVar[frozenset[Role]] = AUTHORS
 
     aace_class: AaceClass = Field(description="5 (a first idea) to 1 (all drawn).", examples=[3])
     basis: Note = Field(description="Basis of estimate: what it rests on.", examples=["60 % drawings, three quotes"])
@@ -246,11 +258,15 @@ class Classify(Command):
 class TagVersion(Command):
     """Marks this moment of the version by a name: its position is what the tag stands for."""
 
+    roles: ClassVar[frozenset[Role]] = AUTHORS
+
     tag: Label = Field(description="The mark, used once in a version.", examples=["before-addendum-2"])
 
 
 class UntagVersion(Command):
     """Takes a mark away."""
+
+    roles: ClassVar[frozenset[Role]] = AUTHORS
 
     tag: Label = Field(description="The mark.", examples=["before-addendum-2"])
 
@@ -272,6 +288,8 @@ class UndoChange(Command):
     """Takes one earlier change back and leaves the later ones as they are. What it changed and is not so any more was
     overtaken: then nothing is undone. The change is the whole command, an import with all its lines.
     """
+
+    roles: ClassVar[frozenset[Role]] = AUTHORS
 
     stream_version: Annotated[int, Field(ge=1)] = Field(
         description="The estimate's stream version of an event of the change, from its history.", examples=[17]

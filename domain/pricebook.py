@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
-from typing import Annotated, Final, TypeAlias, assert_never
+from typing import Annotated, ClassVar, Final, TypeAlias, assert_never
 
 import msgspec
 import pydantic
 from msgspec.structs import replace
 from pydantic import Field
 
-from domain.decider import Command, Decider, Event, Rejected, State, members
+from domain.decider import AUTHORS, Command, Decider, Event, Rejected, Role, State, members
 from domain.lines import IMPORT_LIMIT, CostType, in_chunks
 from domain.maps import TrieMap, trie_map
 from domain.money import Currency, UnitPrice
@@ -43,6 +43,8 @@ class PriceInput(pydantic.BaseModel):
 class OpenPriceBook(Command):
     """Opens a price book; prices are imported into it."""
 
+    roles: ClassVar[frozenset[Role]] = AUTHORS
+
     name: Name = Field(description="What the book is called.", examples=["MnDOT average bid prices"])
     edition: Label = Field(description="Which edition.", examples=["2021"])
     currency: Currency = Field(description="ISO 4217 code of all its prices.", examples=["USD"])
@@ -54,6 +56,8 @@ class ImportPrices(Command):
     """Adds prices: all of them or none. What has another price, or other words, gets the new ones. Published books give
     one code to a machine and to the electricity it takes: a price is named by code, unit and cost type together.
     """
+
+    roles: ClassVar[frozenset[Role]] = AUTHORS
 
     prices: Annotated[tuple[PriceInput, ...], Field(max_length=IMPORT_LIMIT), NotEmpty()] = Field(
         description=f"Up to {IMPORT_LIMIT:,} prices."

@@ -1,5 +1,6 @@
 """A query parameter that a route does not know is refused by name, on every route there is."""
 
+from functools import cache
 from typing import Any
 from uuid import uuid4
 
@@ -10,20 +11,35 @@ from tests.api.callers import Caller, Company, problem
 from tests.api.test_routes import LISTING, made
 
 ROUTES = [tuple(line.split()[:2]) for line in LISTING.read_text().splitlines()]
-VALUES = {"{id}": str(uuid4()), "{position}": "1", "{command_id}": str(uuid4()), "{code}": "a", "{tag}": "a"}
+
+
+@cache
+def paths() -> dict[str, Any]:
+    """Every path of the OpenAPI document; making it takes a while."""
+    found: dict[str, Any] = made().openapi["paths"]
+    return found
+
+
+def filled(path: str) -> str:
+    """A path with something in each place that fits there, though nothing is known by it."""
+    (operation,) = paths()[path].values()
+    for parameter in operation["parameters"]:
+        if parameter["in"] == "path":
+            schema = parameter["schema"]
+            value = "1" if schema["type"] == "integer" else str(uuid4()) if schema.get("format") == "uuid" else "a"
+            path = path.replace(f"{{{parameter['name']}}}", value)
+    return path
 
 
 def asked(caller: Caller, method: str, path: str, **parameters: Any) -> httpx.Response:
     """The route's answer to these parameters."""
-    for name, value in {**VALUES, "{version}": "1"}.items():
-        path = path.replace(name, value)
     send = caller.get if method == "GET" else caller.post
-    return send(path, params=parameters)
+    return send(filled(path) if "{" in path else path, params=parameters)
 
 
 def described(method: str, path: str) -> set[str]:
     """The query parameters that the OpenAPI document gives a route."""
-    operation = made().openapi["paths"][path][method.lower()]
+    operation = paths()[path][method.lower()]
     return {each["name"] for each in operation.get("parameters", ()) if each["in"] == "query"}
 
 
