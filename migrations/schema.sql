@@ -382,6 +382,38 @@ begin
   end if;
 end $_$;
 ALTER FUNCTION cairn.dress_table_1(p_schema text, p_table text, p_append_only boolean, p_inline boolean) OWNER TO cairn_owner;
+CREATE FUNCTION cairn.dress_table_2(p_schema text, p_table text, p_append_only boolean, p_inline boolean) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $_$
+declare
+  v_name text;
+  v_names text[] := array[p_table];
+begin
+  if not p_append_only then
+    v_names := v_names || array[p_table || '_now', p_table || '_past'];
+    if to_regclass(format('%I.%I', p_schema, p_table || '_now')) is null then
+      execute format('create table %1$I.%2$I partition of %1$I.%3$I for values from (9223372036854775806) to (maxvalue)',
+        p_schema, p_table || '_now', p_table);
+      execute format('create table %1$I.%2$I partition of %1$I.%3$I for values from (minvalue) to (9223372036854775806)',
+        p_schema, p_table || '_past', p_table);
+    end if;
+  end if;
+  foreach v_name in array v_names loop
+    if not (select c.relforcerowsecurity from pg_class c
+            where c.oid = to_regclass(format('%I.%I', p_schema, v_name))) then
+      execute format('alter table %I.%I enable row level security', p_schema, v_name);
+      execute format('alter table %I.%I force row level security', p_schema, v_name);
+      execute format('create policy of_tenant on %I.%I using (tenant = cairn.bound_tenant()) '
+        'with check (tenant = cairn.bound_tenant())', p_schema, v_name);
+    end if;
+  end loop;
+  execute format('grant select on %I.%I to cairn_reader, cairn_writer', p_schema, p_table);
+  if p_inline then
+    execute format('grant insert, delete on %I.%I to cairn_writer', p_schema, p_table);
+  end if;
+end $_$;
+ALTER FUNCTION cairn.dress_table_2(p_schema text, p_table text, p_append_only boolean, p_inline boolean) OWNER TO cairn_owner;
 CREATE FUNCTION cairn.erase_key_1(p_subject uuid, p_by uuid, p_reason text) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -999,6 +1031,8 @@ GRANT ALL ON FUNCTION cairn.bound_tenant() TO cairn_projector;
 GRANT ALL ON FUNCTION cairn.bound_tenant() TO cairn_reader;
 REVOKE ALL ON FUNCTION cairn.dress_table_1(p_schema text, p_table text, p_append_only boolean, p_inline boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION cairn.dress_table_1(p_schema text, p_table text, p_append_only boolean, p_inline boolean) TO cairn_projector;
+REVOKE ALL ON FUNCTION cairn.dress_table_2(p_schema text, p_table text, p_append_only boolean, p_inline boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION cairn.dress_table_2(p_schema text, p_table text, p_append_only boolean, p_inline boolean) TO cairn_projector;
 REVOKE ALL ON FUNCTION cairn.erase_key_1(p_subject uuid, p_by uuid, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION cairn.erase_key_1(p_subject uuid, p_by uuid, p_reason text) TO cairn_writer;
 REVOKE ALL ON FUNCTION cairn.heartbeat_1(p_owner uuid, p_scopes text[], p_slices integer, p_lease interval) FROM PUBLIC;

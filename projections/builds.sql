@@ -19,7 +19,7 @@ update cairn.builds set state = %(state)s, switched_at = case when %(state)s = '
 where model = %(model)s and build = %(build)s
 
 -- name: dress_table
-select cairn.dress_table_1(%(schema)s, %(table)s, %(append_only)s, %(inline)s)
+select cairn.dress_table_2(%(schema)s, %(table)s, %(append_only)s, %(inline)s)
 
 -- name: use_schema : for this transaction
 select set_config('search_path', %(schema)s, true)

@@ -201,3 +201,22 @@ async def test_a_rebuild_beside_a_company_at_work(world: World, company: Company
     await running
     for model in ("estimate_detail", "activity_log", "project_list"):
         assert await rebuild.proves(world.projector, model, company.tenant, head - 7) == []
+
+
+@pytest.mark.parametrize("plan", ["force_custom_plan", "force_generic_plan"])
+async def test_a_question_about_now_leaves_the_past_out(world: World, company: Company, plan: str) -> None:
+    """Whatever was, however often: the plan does not look there."""
+    statement = (
+        b"explain (analyze, costs off, timing off, summary off, buffers off) "
+        b"select from read.estimate_detail_lines where valid_from <= %(at)s and valid_to > %(at)s"
+    )
+    await _some(company)
+    await (await world.engine()).advance(company.tenant)
+    async with company.reading() as reader:
+        await reader.connection.execute(b"select set_config('plan_cache_mode', %(plan)s, true)", {"plan": plan})
+        shown = {}
+        for at in (POSITION_MAX, 5):
+            cursor = await reader.connection.execute(statement, {"at": at}, prepare=True)
+            shown[at] = "\n".join(row[0] for row in await cursor.fetchall())
+    assert "_past" not in shown[POSITION_MAX], shown[POSITION_MAX]
+    assert "_past" in shown[5]

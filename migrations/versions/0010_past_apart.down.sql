@@ -1,0 +1,3 @@
+set role cairn_owner;
+drop function cairn.dress_table_2;
+reset role;
