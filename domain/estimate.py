@@ -61,7 +61,9 @@ REJECTIONS: Final[Mapping[str, str]] = {
         "The status cannot change so; the possible ones are listed. A draft is submitted by `SubmitEstimate`."
     ),
     "estimate.reason-missing": "This change of status needs a reason.",
-    "estimate.class-reason-missing": "A lower class number claims a better defined estimate, and needs a reason.",
+    "estimate.class-reason-missing": (
+        "A lower class number claims a better defined estimate, and needs a reason; in a new version, a basis."
+    ),
     "estimate.tags-full": f"A version carries at most {TAGS_LIMIT} tags.",
     "estimate.risk-unknown": "The estimate has no risk of this id.",
     "estimate.risk-removed": "The risk of this id was removed; a new risk has a new id.",

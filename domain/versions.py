@@ -60,6 +60,8 @@ def start(id: UUID, command: StartEstimate, states: Mapping[Ref, Any]) -> list[W
     if project_state.deleted:
         raise Rejected("estimate.project-deleted", "conflict", project_id=str(command.project_id))
     parent = None if command.parent_id is None else _parent_of(command, states[Ref("estimate", command.parent_id)])
+    if parent is not None and command.basis is None:
+        _must_not_improve(parent.aace_class, command.aace_class)
     version = project_state.versions + 1
     numbered = project.VersionNumbered(estimate_id=id, version=version, parent_id=command.parent_id)
     return [(project_ref, numbered), *((own, event) for event in _first_events(command, version, parent))]
@@ -141,12 +143,17 @@ def change_status(command: ChangeEstimateStatus, estimate: Estimate) -> list[Est
 
 
 def classify(command: Classify, estimate: Estimate) -> list[EstimateEvent]:
-    was = estimate.aace_class
-    if was is not None and command.aace_class < was and command.reason is None:
-        raise Rejected("estimate.class-reason-missing", aace_class=was, wanted=command.aace_class)
+    if command.reason is None:
+        _must_not_improve(estimate.aace_class, command.aace_class)
     wanted = {"aace_class": command.aace_class, "basis": command.basis}
     change = difference(Classification, estimate, wanted)
     return [Classified(was=change[0], now=change[1], reason=command.reason)] if change else []
+
+
+def _must_not_improve(was: int | None, wanted: int | None) -> None:
+    """A lower class number claims a better defined estimate; whoever claims it says what that rests on."""
+    if was is not None and wanted is not None and wanted < was:
+        raise Rejected("estimate.class-reason-missing", aace_class=was, wanted=wanted)
 
 
 def tag(command: TagVersion, estimate: Estimate) -> list[EstimateEvent]:

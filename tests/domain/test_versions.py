@@ -186,10 +186,12 @@ def test_a_new_version_takes_over_all_but_status_and_tags() -> None:
     )
     beside = {Ref("project", PROJECT): Project(name="TH 108", versions=1), Ref("estimate", PARENT): parent.state}
     scene = given(estimate, beside=beside)
-    start = StartEstimate(project_id=PROJECT, parent_id=PARENT, currency="USD", effective_on=ON, aace_class=2)
+    start = StartEstimate(
+        project_id=PROJECT, parent_id=PARENT, currency="USD", effective_on=ON, aace_class=2, basis="90 %"
+    )
     _, started, _, copied = scene.when(start).events
     assert isinstance(started, EstimateStarted)
-    assert (started.aace_class, started.basis, started.effective_on) == (2, "60 %", ON)
+    assert (started.aace_class, started.basis, started.effective_on) == (2, "90 %", ON)
     assert isinstance(copied, RisksCopied)
     assert [each.risk_id for each in copied.risks] == [A, B]
     of, was = scene.state, parent.state
@@ -201,6 +203,15 @@ def test_a_new_version_takes_over_all_but_status_and_tags() -> None:
     )
     assert (of.status, of.tags, of.target_margin) == ("draft", (), Decimal("0.12"))
     scene.when(start).then_nothing()
+
+
+def test_a_better_class_than_the_parents_rests_on_something() -> None:
+    parent = priced(Classify(aace_class=4, basis="Sketch"))
+    beside = {Ref("project", PROJECT): Project(name="TH 108", versions=1), Ref("estimate", PARENT): parent.state}
+    better = StartEstimate(project_id=PROJECT, parent_id=PARENT, currency="USD", aace_class=3)
+    given(estimate, beside=beside).when(better).then_rejected("estimate.class-reason-missing", aace_class=4, wanted=3)
+    worse = StartEstimate(project_id=PROJECT, parent_id=PARENT, currency="USD", aace_class=5)
+    given(estimate, beside=beside).when(worse).then_accepted()
 
 
 def test_a_copied_risk_that_is_over_counts_no_more() -> None:
