@@ -83,7 +83,7 @@ def test_a_forgotten_member_reads_as_erased_everywhere_and_at_all_times(company:
         bert.email,
         "Estimator",
     )
-    tags = {path: owner.get(path).headers["ETag"] for path in (f"/members?at={before}", f"/log?at={before}")}
+    tags = {path: owner.get(path).headers["ETag"] for path in (f"/activity?at={before}", f"/log?at={before}")}
     token = bert.forget().headers["Cairn-Token"]
     for at in ("", f"&at={before}"):
         told = entries(owner, bert, at, **{"Cairn-After": token})
