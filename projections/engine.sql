@@ -56,9 +56,13 @@ cross join lateral (
 -- name: close : takes out versions that held, by where they lie; they are inserted again as past ones
 delete from {table} t where t.ctid = any (%(places)s::tid[]) and t.valid_to = 9223372036854775807
 
--- name: close_keys : takes out the versions that hold, of keys; for those who do not know where they lie
+-- name: close_keys : takes out the versions that hold, of keys. One look-up a key, as above, then by where it lies
 delete from {table} t using unnest({arrays}) as k ({names})
-where t.tenant = cairn.bound_tenant() and {matches} and t.valid_to = 9223372036854775807
+cross join lateral (
+  select t.ctid as place from {table} t
+  where t.tenant = cairn.bound_tenant() and {matches} and t.valid_to = 9223372036854775807 limit 1
+) as found
+where t.ctid = found.place and t.valid_to = 9223372036854775807
 
 -- name: by_place : for the statements that name rows by where they lie
 select set_config('enable_indexscan', 'off', true), set_config('enable_indexonlyscan', 'off', true)
