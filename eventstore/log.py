@@ -578,8 +578,7 @@ async def read_all(reader: Reader, *, after: int = 0, to: int = POSITION_MAX) ->
             await asyncio.sleep(0)  # the question goes out
             for run in page:
                 yield run.decoded()
-    finally:
-        coming.cancel()
+    finally:  # not cancelled: that would reach the server, and take the reader's transaction with it
         await asyncio.gather(coming, return_exceptions=True)
 
 
