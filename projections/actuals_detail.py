@@ -453,6 +453,7 @@ projection = Projection(
     name="actuals_detail",
     version=1,
     sql=beside(__file__),
+    prompt=True,
     tables=(
         headers_table,
         entries_table,

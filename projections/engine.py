@@ -23,6 +23,8 @@ from projections.tables import SQL, Asked, BuildTables, Statement, Unwritable, l
 
 LIVE_EVENTS_MAX = 100
 """Events that are applied to all live models in one transaction; what is further behind takes larger pages."""
+MODELS_AT_ONCE = 4
+"""Models that go a long way side by side: each holds up to two connections, and pages in memory."""
 PAGES_AHEAD = 1
 """Pages of the log that wait for a model while it writes one."""
 Pages = asyncio.Queue[tuple[Sequence[Read], Batch] | None]
@@ -174,7 +176,7 @@ class Engine:
     async def _level(self, tenant: UUID, positions: dict[Target, int], faults: list[BaseException], to: int) -> None:
         """Brings the models that are furthest behind to where the next one stands, or to the end of the log."""
         lowest = min(positions.values())
-        behind = [target for target, position in positions.items() if position == lowest]
+        behind = [target for target, position in positions.items() if position == lowest][:MODELS_AT_ONCE]
         ceiling = min((position for position in positions.values() if position > lowest), default=to)
         for target, end in zip(behind, await self._side_by_side(tenant, behind, lowest, ceiling), strict=True):
             if isinstance(end, BaseException):

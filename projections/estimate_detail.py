@@ -343,6 +343,7 @@ projection = Projection(
     name="estimate_detail",
     version=2,
     sql=beside(__file__),
+    prompt=True,
     tables=(estimates_table, lines_table, risks_table, tags_table),
     on={
         EstimateStarted: (change(estimates_table, of_stream, estimate_started),),

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Iterator
+from typing import NamedTuple
 from uuid import UUID
 
 import psycopg
@@ -26,6 +27,13 @@ FINISH_EVENTS_MAX = 5_000
 """A new build is switched to once it is at most this many events behind: they are applied while appends wait."""
 
 
+class Work(NamedTuple):
+    """A company's prompt models, or the others: they are brought on by themselves, so that nobody waits for both."""
+
+    tenant: UUID
+    prompt: bool
+
+
 async def _set(event: asyncio.Event) -> None:
     await event.wait()
 
@@ -40,11 +48,11 @@ class Follower:
         self._settings = settings
         self._committed = committed
         self._ready = asyncio.Event()
-        self._due: asyncio.Queue[UUID] = asyncio.Queue()
-        self._queued: set[UUID] = set()
-        self._again: set[UUID] = set()
-        self._busy: set[UUID] = set()
-        self._waiting: dict[UUID, float] = {}
+        self._due: asyncio.Queue[Work] = asyncio.Queue()
+        self._queued: set[Work] = set()
+        self._again: set[Work] = set()
+        self._busy: set[Work] = set()
+        self._waiting: dict[Work, float] = {}
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Works until `stopping` is set, then gives its leases back. A batch in hand is rolled back: others do it."""
@@ -73,9 +81,10 @@ class Follower:
         await self._ready.wait()
 
     def hint(self, tenant: UUID, position: int) -> None:  # noqa: ARG002  a hint says "look", the log says how far
-        """Looks at a company's log now rather than at the next poll."""
-        if any(self.leases.holds(scope_of(each), tenant) for each in self.engine.projections.values()):
-            self._queue(tenant)
+        """Looks at a company's log now rather than at the next poll; for models that are not prompt, in a moment."""
+        held = {each.prompt for each in self.engine.projections.values() if self.leases.holds(scope_of(each), tenant)}
+        for prompt in held:
+            self._queue(Work(tenant, prompt))
 
     def waiting_seconds(self) -> float:
         """How long the company that has stood still longest has had events waiting. 0: none waits."""
@@ -93,17 +102,22 @@ class Follower:
                 self._ready.set()
                 return
 
-    def _queue(self, tenant: UUID) -> None:
-        if tenant in self._busy:
-            self._again.add(tenant)
-        elif tenant not in self._queued:
-            self._queued.add(tenant)
-            self._waiting.setdefault(tenant, time.monotonic())
-            self._due.put_nowait(tenant)
+    def _queue(self, work: Work) -> None:
+        if work in self._busy:
+            self._again.add(work)
+        elif work not in self._queued:
+            self._queued.add(work)
+            self._waiting.setdefault(work, time.monotonic())
+            if work.prompt:
+                self._due.put_nowait(work)
+            else:  # what comes meanwhile is done in one go
+                delay = self._settings.projection_gathering_seconds
+                asyncio.get_running_loop().call_later(delay, self._due.put_nowait, work)
 
     def _moved(self, tenant: UUID, model: str, position: int) -> None:
-        if tenant in self._waiting:
-            self._waiting[tenant] = time.monotonic()
+        work = Work(tenant, self.engine.projections[model].prompt)
+        if work in self._waiting:
+            self._waiting[work] = time.monotonic()
         if self._committed is not None:
             self._committed(tenant, model, position)
 
@@ -122,11 +136,12 @@ class Follower:
     async def _poll(self) -> None:
         await self.engine.refresh()
         behind = await self.engine.behind()
-        mine = {each.tenant for each in behind if self._is_mine(each)}
-        for tenant in mine:
-            self._queue(tenant)
-        for tenant in set(self._waiting) - mine - self._queued - self._busy:
-            del self._waiting[tenant]
+        prompt = {name: projection.prompt for name, projection in self.engine.projections.items()}
+        mine = {Work(each.tenant, prompt[each.model]) for each in behind if self._is_mine(each)}
+        for work in mine:
+            self._queue(work)
+        for work in set(self._waiting) - mine - self._queued - self._busy:
+            del self._waiting[work]
         await self._finish_builds(behind)
 
     def _is_mine(self, behind: Behind) -> bool:
@@ -146,32 +161,36 @@ class Follower:
 
     async def _work(self) -> None:
         while True:
-            tenant = await self._due.get()
-            self._queued.discard(tenant)
-            self._busy.add(tenant)
+            work = await self._due.get()
+            self._queued.discard(work)
+            self._busy.add(work)
             try:
-                await self._project(tenant)
+                await self._project(work)
             finally:
-                self._busy.discard(tenant)
-                if tenant in self._again:
-                    self._again.discard(tenant)
-                    self._queue(tenant)
+                self._busy.discard(work)
+                if work in self._again:
+                    self._again.discard(work)
+                    self._queue(work)
 
-    async def _project(self, tenant: UUID) -> None:
-        targets = [target for target in self.engine.targets.values() if self._holds(target, tenant)]
+    async def _project(self, work: Work) -> None:
+        targets = [
+            target
+            for target in self.engine.targets.values()
+            if target.projection.prompt == work.prompt and self._holds(target, work.tenant)
+        ]
         if not targets:
-            self._waiting.pop(tenant, None)
+            self._waiting.pop(work, None)
             return
         try:
-            await self.engine.advance(tenant, targets=targets)
+            await self.engine.advance(work.tenant, targets=targets)
         except Fenced:
-            telemetry.log().info("projection_fenced", tenant=str(tenant))
+            telemetry.log().info("projection_fenced", tenant=str(work.tenant))
             with self._unavailable_is_logged():
                 await self.leases.renew()
         except (psycopg.Error, Unavailable) as error:
-            telemetry.log().warning("projection_failed", tenant=str(tenant), error=str(error))
+            telemetry.log().warning("projection_failed", tenant=str(work.tenant), error=str(error))
         else:
-            self._waiting.pop(tenant, None)
+            self._waiting.pop(work, None)
 
     def _holds(self, target: Target, tenant: UUID) -> bool:
         return self.leases.holds(scope_of(target.projection), tenant)

@@ -281,6 +281,7 @@ projection = Projection(
     name="project_list",
     version=2,
     sql=beside(__file__),
+    prompt=True,
     tables=(projects_table, estimates_table),
     on={
         ProjectCreated: (change(projects_table, of_stream, project_created),),

@@ -102,7 +102,8 @@ class Projection:
 
     `key` names what is parked together when a fold fails: changes of different keys must touch different rows, so a
     model with `sums` parks everything. `inline` models are applied in the append's own transaction, and their folds may
-    raise Rejected; they have no sums.
+    raise Rejected; they have no sums. `prompt` models show an edit to whoever made it at once: the others follow a
+    moment later, with all that came meanwhile.
     """
 
     name: str
@@ -113,6 +114,7 @@ class Projection:
     ignores: frozenset[type[Event]] = frozenset()
     key: Callable[[Seen], object] = stream_of
     inline: bool = False
+    prompt: bool = False
     sums: tuple[Sums, ...] = ()
     changes: Mapping[str, tuple[Change, ...]] = field(init=False)
     """By event tag."""

@@ -18,6 +18,14 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     projection_batch_bytes_max: Annotated[
         int, Meta(ge=65_536, description="Payload bytes a batch aims to stay below.", extra={"unit": "bytes"})
     ] = 4_194_304
+    projection_gathering_seconds: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="How long events are gathered for read models that people do not wait for.",
+            extra={"unit": "seconds"},
+        ),
+    ] = 0.04
     projector_lease_seconds: Annotated[
         float,
         Meta(
@@ -42,4 +50,4 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 3
     projector_connections_max: Annotated[
         int, Meta(ge=4, description="Connections of one projector process.", extra={"unit": "connections"})
-    ] = 16
+    ] = 28
