@@ -250,7 +250,6 @@ projection = Projection(
     name="version_history",
     version=2,
     sql=beside(__file__),
-    prompt=True,
     tables=(changes_table,),
     on={
         EstimateStarted: (changes(changes_table, started, _as_row),),
