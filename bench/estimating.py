@@ -14,6 +14,7 @@ from bench.ground import Ground
 from bench.load import NUMBER, Load, elsewhere
 from bench.measure import Line, Options, Report, Sample, percentiles
 from bench.product import Product, line_body, line_id
+from cairn import generate
 from cairn.client import Client, Command, token_of
 
 TITLE = "an estimate of 10,000 lines: import, new version, comparison, ten users"
@@ -26,8 +27,10 @@ EDITS_PER_SECOND = 100
 def measure(ground: Ground, options: Options) -> Report:  # noqa: ARG001  it runs servers of its own
     """Each piece as often as there are rounds, on new versions each time."""
     with Product() as product:
-        [first] = product.found_company(1, LINES)
+        [first] = product.found_company(1)
         with Client(product.url, product.token) as owner:
+            lines_of_first = {"lines": [_line(index) for index in range(LINES)]}
+            owner.send(Command("estimate", first, "import-lines", lines_of_first))
             estimating = _Estimating(product, owner, first)
             rounds = [estimating.round(options.seconds) for _ in range(options.rounds)]
             evenly, at_once = [each.evenly for each in rounds], [each.at_once for each in rounds]
@@ -48,6 +51,18 @@ def measure(ground: Ground, options: Options) -> Report:  # noqa: ARG001  it run
 
 def _at_most(label: str, unit: str, values: list[float], goal: float) -> Line:
     return Line(label=label, unit=unit, values=values, goal=goal, at_most=True)
+
+
+def _line(index: int) -> dict[str, object]:
+    """Lines that differ as those of an estimate do: what is copied would otherwise be packed to nothing on disk."""
+    item = generate.ITEMS[index * 7 % len(generate.ITEMS)]
+    return line_body(line_id(0, index)) | {
+        "description": f"{item.description}, area {index * 7919 % 9973}",
+        "quantity": f"{index * 104729 % 90_000 + 1}.{index % 100:02}",
+        "unit_price": f"{index * 15485863 % 50_000 / 100 + 0.5:.2f}",
+        "code": item.code,
+        "note": f"Sheet {index * 31 % 97}, detail {index * 17 % 29}",
+    }
 
 
 class _Round:
@@ -90,7 +105,7 @@ class _Estimating:
         """An estimate whose every line has another price than the first one's."""
         own = uuid4()
         self.owner.send(self._started(own))
-        lines = [line_body(line_id(0, index)) | {"unit_price": "6.25"} for index in range(LINES)]
+        lines = [_line(index) | {"unit_price": "6.257"} for index in range(LINES)]
         command = Command("estimate", own, "import-lines", {"lines": lines})
         began = time.perf_counter()
         self.owner.send(command)

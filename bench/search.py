@@ -1,4 +1,4 @@
-"""Search and price history over HTTP, in a company of the size the goals name."""
+"""Dashboard, project page, search and price history over HTTP, in a company of the size the goals name."""
 
 import random
 import time
@@ -17,9 +17,10 @@ from bench.measure import Line, Options, Report, Sample, interleaved, percentile
 from bench.meter import Cost
 from bench.product import Product
 from bench.progress import counting
-from projections import price_history, search
+from cairn.client import Client
+from projections import estimate_detail, estimate_kpis, price_history, project_list, search
 
-TITLE = "search and price history over HTTP, one client"
+TITLE = "dashboard, project page, search and price history over HTTP, one client"
 SIZES, SIZES_FULL = Sizes(500, 1_000, 50_000), Sizes()
 QUESTIONS = 200
 """Asked one after the other by one client, from a list of so many."""
@@ -36,6 +37,8 @@ def measure(ground: Ground, options: Options) -> Report:  # noqa: ARG001  it run
             "search, any": _asking(product, "/search", list(_searches(source))),
             "search, common prefixes": _asking(product, "/search", [{"q": each} for each in COMMON]),
             "price history": _asking(product, "/price-history", list(_prices(source))),
+            "dashboard": _asking_for(product, list(_dashboard())),
+            "project page": _asking_for(product, list(_project_pages(product, source))),
         }
         for arm in arms.values():
             arm()
@@ -61,7 +64,8 @@ def filled(product: Product, sizes: Sizes) -> dict[str, float]:
     url = product.servers.database_url
     with counting("appending lines", sizes.lines) as say:
         uvloop.run(company.populate(url, product.company, sizes, say))
-    took = uvloop.run(company.project(url, product.company, [search.projection, price_history.projection]))
+    models = (project_list, estimate_detail, estimate_kpis, search, price_history)
+    took = uvloop.run(company.project(url, product.company, [model.projection for model in models]))
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(b"vacuum analyze")  # as autovacuum would within the minute
     return took
@@ -92,9 +96,33 @@ def _prices(source: random.Random) -> Iterator[dict[str, str]]:
             yield {"code": item.code, "code_set": "MnDOT"}
 
 
+def _dashboard() -> Iterator[str]:
+    """What the first page of an office shows, as often as a figure needs."""
+    for _ in range(QUESTIONS // 5):
+        yield from (f"/portfolio?by={by}" for by in ("estimate_status", "project_status", "building_type"))
+        yield "/portfolio/kpis?by=cost_type"
+        yield "/projects?limit=50"
+
+
+def _project_pages(product: Product, source: random.Random) -> Iterator[str]:
+    """One project after the other: itself, its versions, the lines of the latest and what they come to."""
+    with Client(product.url, product.token) as owner:
+        projects = owner.get("/projects", limit=200)["items"]
+    for project in source.sample(projects, QUESTIONS // 4):
+        own, latest = project["project_id"], project["latest_estimate_id"]
+        yield f"/projects/{own}"
+        yield f"/projects/{own}/estimates"
+        yield f"/estimates/{latest}/lines?limit=100"
+        yield f"/estimates/{latest}/kpis?by=code_section"
+
+
 def _asking(product: Product, path: str, questions: Sequence[dict[str, str]]) -> Callable[[], Sample]:
+    return _asking_for(product, [f"{path}?{urlencode(each)}&limit=50" for each in questions])
+
+
+def _asking_for(product: Product, paths: Sequence[str]) -> Callable[[], Sample]:
     headers = {"authorization": f"Bearer {product.token}"}
-    requests = [request("GET", f"{path}?{urlencode(each)}&limit=50", headers) for each in questions]
+    requests = [request("GET", path, headers) for path in paths]
     return lambda: uvloop.run(_ask(product, requests))
 
 

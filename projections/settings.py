@@ -25,7 +25,7 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
             description="How long events are gathered for read models that people do not wait for.",
             extra={"unit": "seconds"},
         ),
-    ] = 0.04
+    ] = 0.1
     projector_lease_seconds: Annotated[
         float,
         Meta(
