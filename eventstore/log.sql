@@ -1,10 +1,10 @@
 -- name: append_one : null when something stands against it; then, as after append_many, append_judged decides
-select cairn.append_one_2(
+select cairn.append_one_1(
   %(tenant)s, %(command)s, %(hash)s, %(stream)s, %(event_version)s::integer, %(type)s::text, %(schema)s::smallint,
   %(event_id)s, %(actor)s, %(salt)s, %(metadata)s, %(payload)s, %(read)s::uuid, %(read_version)s::integer) as answer
 
 -- name: append_many
-select cairn.append_many_2(
+select cairn.append_many_1(
   %(tenant)s, %(commands)s, %(hashes)s, %(streams)s, %(event_versions)s, %(types)s, %(schemas)s, %(event_ids)s,
   %(actors)s, %(salts)s, %(metadata)s, %(payloads)s, %(reads)s, %(read_versions)s) as answer
 

@@ -1,6 +1,6 @@
 """An estimate version in full: what it is, what it adds up to, and its lines."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -50,7 +50,6 @@ from eventstore.sql import beside
 from projections.estimate_risks import (
     EstimateRisk,
     EstimateTag,
-    named_risk,
     named_tag,
     risk_came,
     risk_changed,
@@ -58,10 +57,10 @@ from projections.estimate_risks import (
     risks_table,
     tagged,
     tags_table,
-    told_risks,
     untagged,
 )
 from projections.projection import Key, Projection, Seen, Table, change, changes, identity, of_stream
+from projections.told import named_line, named_risk, told_lines, told_risks
 from projections.totals import as_document, as_priced, as_stored, cost_and_bid, lines_more, totals_after
 
 
@@ -271,22 +270,6 @@ def simulated(row: EstimateHeader | None, seen: Seen, key: Key) -> EstimateHeade
     return replace(row, stream_version=seen.stream_version)
 
 
-def told_lines(seen: Seen) -> Iterable[tuple[Key, Line]]:
-    """Each line that came, or went with its import, and its key."""
-    estimate_id = identity(seen.raw_stream_id)
-    event: LineAdded | LineRestored | LinesImported | LinesRemoved = seen.event
-    lines = (event.line,) if isinstance(event, LineAdded | LineRestored) else event.lines
-    return [((estimate_id, line.line_id), line) for line in lines]
-
-
-def removed_line(seen: Seen) -> Iterable[Key]:
-    return [(identity(seen.raw_stream_id), seen.event.line.line_id)]
-
-
-def named_line(seen: Seen) -> Iterable[Key]:
-    return [(identity(seen.raw_stream_id), seen.event.line_id)]
-
-
 def line_added(row: EstimateLine | None, seen: Seen, line: Line) -> EstimateLine:
     return EstimateLine(
         identity(seen.raw_stream_id),
@@ -351,7 +334,7 @@ projection = Projection(
         LinesImported: (counting, changes(lines_table, told_lines, line_added)),
         LineRestored: (counting, changes(lines_table, told_lines, line_added)),
         LineRevised: (counting, change(lines_table, named_line, line_revised)),
-        LineRemoved: (counting, change(lines_table, removed_line, line_removed)),
+        LineRemoved: (counting, changes(lines_table, told_lines, line_removed)),
         LinesRemoved: (counting, changes(lines_table, told_lines, line_removed)),
         LineMoved: (touching, change(lines_table, named_line, line_moved)),
         MarginChanged: (change(estimates_table, of_stream, margin_changed),),

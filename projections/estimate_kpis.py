@@ -39,6 +39,7 @@ from domain.project import (
 from eventstore.db import Reader
 from eventstore.sql import beside
 from projections.projection import Key, Projection, Seen, Sums, Table, change, changes, identity, of_stream
+from projections.told import named_line, told_lines
 
 Dimension: TypeAlias = Literal["cost_type", "code_section", "wbs", "all"]
 """What the lines are counted by. `wbs` has a bucket for every place of the work breakdown, down to `WBS_LEVELS`."""
@@ -198,27 +199,6 @@ def _in_status(row: KpiEstimate | None, status: str) -> KpiEstimate:
     return replace(row, status=status)
 
 
-def lines_in(seen: Seen) -> list[tuple[Key, Line]]:
-    """The lines that the event brings."""
-    estimate_id = identity(seen.raw_stream_id)
-    event: LineAdded | LineRestored | LinesImported = seen.event
-    lines = event.lines if isinstance(event, LinesImported) else (event.line,)
-    return [((estimate_id, line.line_id), line) for line in lines]
-
-
-def lines_out(seen: Seen) -> list[Key]:
-    """The lines that the event takes away."""
-    estimate_id = identity(seen.raw_stream_id)
-    event: LineRemoved | LinesRemoved = seen.event
-    lines = event.lines if isinstance(event, LinesRemoved) else (event.line,)
-    return [(estimate_id, line.line_id) for line in lines]
-
-
-def named_line(seen: Seen) -> list[Key]:
-    """The one line that the event names."""
-    return [(identity(seen.raw_stream_id), seen.event.line_id)]
-
-
 def line_in(row: KpiLine | None, seen: Seen, line: Line) -> KpiLine:
     return KpiLine(
         identity(seen.raw_stream_id),
@@ -255,7 +235,7 @@ def line_moved(row: KpiLine | None, seen: Seen, key: Key) -> KpiLine:
     return replace(before, wbs_path=list(place["wbs_path"])) if "wbs_path" in place else before
 
 
-def line_out(row: KpiLine | None, seen: Seen, key: Key) -> None:
+def line_out(row: KpiLine | None, seen: Seen, line: Line) -> None:
     return None
 
 
@@ -265,8 +245,8 @@ def _line(row: KpiLine | None) -> KpiLine:
     return row
 
 
-bringing = (changes(lines_table, lines_in, line_in),)
-taking = (change(lines_table, lines_out, line_out),)
+bringing = (changes(lines_table, told_lines, line_in),)
+taking = (changes(lines_table, told_lines, line_out),)
 handled: dict[type[Event], Any] = {
     ProjectCreated: (change(projects_table, of_stream, project_created),),
     StatusChanged: (change(projects_table, of_stream, status_changed),),

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import msgspec
 
-from domain.estimate_events import RiskAdded, RiskOccurred, RiskRemoved, RiskRestored, RisksCopied, Tagged, risk_after
+from domain.estimate_events import RiskOccurred, Tagged, risk_after
 from domain.money import EXACT
 from domain.risks import Response, Risk, contribution, expected, exposure, saving
 from projections.projection import Key, Seen, Table, identity
@@ -64,18 +64,6 @@ class EstimateTag(msgspec.Struct, frozen=True):
 
 risks_table = Table("estimate_detail_risks", EstimateRisk, key=("estimate_id", "risk_id"))
 tags_table = Table("estimate_detail_tags", EstimateTag, key=("estimate_id", "tag"))
-
-
-def told_risks(seen: Seen) -> Iterable[tuple[Key, Risk]]:
-    """Each risk that came, or went, with its key."""
-    estimate_id = identity(seen.raw_stream_id)
-    event: RiskAdded | RiskRestored | RiskRemoved | RisksCopied = seen.event
-    risks = event.risks if isinstance(event, RisksCopied) else (event.risk,)
-    return [((estimate_id, risk.risk_id), risk) for risk in risks]
-
-
-def named_risk(seen: Seen) -> Iterable[Key]:
-    return [(identity(seen.raw_stream_id), seen.event.risk_id)]
 
 
 def risk_came(row: EstimateRisk | None, seen: Seen, risk: Risk) -> EstimateRisk:

@@ -8,7 +8,6 @@ speaks of that version. Prices of different code sets, units or currencies are n
 project holds is left out.
 """
 
-from collections.abc import Iterable
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Final, NamedTuple
@@ -63,6 +62,7 @@ from domain.simulation import SimulationEvent
 from eventstore.db import Reader
 from eventstore.sql import beside
 from projections.projection import Key, Projection, Seen, Table, change, changes, identity, of_stream
+from projections.told import named_line, told_lines
 
 
 class LinePrice(msgspec.Struct, frozen=True):
@@ -176,22 +176,6 @@ projects_table = Table("price_history_projects", ProjectFacts, key=("project_id"
 _COMPARED: Final = ("code", "code_set", "code_edition", "unit", "quantity", "unit_price", "firmness", "pricing")
 
 
-def told_lines(seen: Seen) -> Iterable[tuple[Key, Line]]:
-    """Each line that came, or went with its import, and its key."""
-    estimate_id = identity(seen.raw_stream_id)
-    event: LineAdded | LineRestored | LinesImported | LinesRemoved = seen.event
-    lines = (event.line,) if isinstance(event, LineAdded | LineRestored) else event.lines
-    return [((estimate_id, line.line_id), line) for line in lines]
-
-
-def named_line(seen: Seen) -> list[Key]:
-    return [(identity(seen.raw_stream_id), seen.event.line_id)]
-
-
-def removed_line(seen: Seen) -> list[Key]:
-    return [(identity(seen.raw_stream_id), seen.event.line.line_id)]
-
-
 def line_added(row: LinePrice | None, seen: Seen, line: Line) -> LinePrice:
     return LinePrice(
         identity(seen.raw_stream_id),
@@ -274,7 +258,7 @@ projection = Projection(
         LinesImported: (changes(lines_table, told_lines, line_added),),
         LinesRemoved: (changes(lines_table, told_lines, line_removed),),
         LineRevised: (change(lines_table, named_line, line_revised),),
-        LineRemoved: (change(lines_table, removed_line, line_removed),),
+        LineRemoved: (changes(lines_table, told_lines, line_removed),),
     },
     ignores=frozenset[type[Event]](
         (

@@ -10,7 +10,7 @@ on until CANDIDATES matches were found. The answer then is the best of those, th
 are at least so many.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, Literal
 from uuid import UUID
@@ -69,6 +69,7 @@ from eventstore.db import Reader
 from eventstore.sql import beside
 from projections import words
 from projections.projection import Key, Projection, Seen, Table, change, changes, identity, of_stream
+from projections.told import named_line, named_risk, told_lines, told_risks
 
 Kind = Literal["project", "estimate", "risk", "line"]
 Texts = dict[str, str]
@@ -224,31 +225,19 @@ def estimate_text(seen: Seen) -> list[Key]:
 
 
 def line_text(seen: Seen) -> list[Key]:
-    return [("line", identity(seen.raw_stream_id), seen.event.line_id)]
+    return [("line", *key) for key in named_line(seen)]
 
 
-def removed_line_text(seen: Seen) -> list[Key]:
-    return [("line", identity(seen.raw_stream_id), seen.event.line.line_id)]
-
-
-def told_lines(seen: Seen) -> Iterable[tuple[Key, Line]]:
-    """Each line that came, or went with its import, and its key."""
-    estimate_id = identity(seen.raw_stream_id)
-    event: LineAdded | LineRestored | LinesImported | LinesRemoved = seen.event
-    lines = (event.line,) if isinstance(event, LineAdded | LineRestored) else event.lines
-    return [(("line", estimate_id, line.line_id), line) for line in lines]
-
-
-def told_risks(seen: Seen) -> Iterable[tuple[Key, Risk]]:
-    """Each risk that came, or went, with its key."""
-    estimate_id = identity(seen.raw_stream_id)
-    event: RiskAdded | RiskRestored | RiskRemoved | RisksCopied = seen.event
-    risks = event.risks if isinstance(event, RisksCopied) else (event.risk,)
-    return [(("risk", estimate_id, risk.risk_id), risk) for risk in risks]
+def line_texts(seen: Seen) -> list[tuple[Key, Line]]:
+    return [(("line", *key), line) for key, line in told_lines(seen)]
 
 
 def risk_text(seen: Seen) -> list[Key]:
-    return [("risk", identity(seen.raw_stream_id), seen.event.risk_id)]
+    return [("risk", *key) for key in named_risk(seen)]
+
+
+def risk_texts(seen: Seen) -> list[tuple[Key, Risk]]:
+    return [(("risk", *key), risk) for key, risk in told_risks(seen)]
 
 
 def project_created(row: TextRow | None, seen: Seen, key: Key) -> TextRow | None:
@@ -360,17 +349,17 @@ projection = Projection(
             change(texts_table, estimate_text, estimate_started),
         ),
         NotesChanged: (change(texts_table, estimate_text, notes_changed),),
-        LineAdded: (changes(texts_table, told_lines, line_added),),
-        LineRestored: (changes(texts_table, told_lines, line_added),),
-        LinesImported: (changes(texts_table, told_lines, line_added),),
+        LineAdded: (changes(texts_table, line_texts, line_added),),
+        LineRestored: (changes(texts_table, line_texts, line_added),),
+        LinesImported: (changes(texts_table, line_texts, line_added),),
         LineRevised: (change(texts_table, line_text, line_revised),),
-        LineRemoved: (change(texts_table, removed_line_text, removed),),
-        LinesRemoved: (changes(texts_table, told_lines, removed),),
-        RiskAdded: (changes(texts_table, told_risks, risk_came),),
-        RiskRestored: (changes(texts_table, told_risks, risk_came),),
-        RisksCopied: (changes(texts_table, told_risks, risk_came),),
+        LineRemoved: (changes(texts_table, line_texts, removed),),
+        LinesRemoved: (changes(texts_table, line_texts, removed),),
+        RiskAdded: (changes(texts_table, risk_texts, risk_came),),
+        RiskRestored: (changes(texts_table, risk_texts, risk_came),),
+        RisksCopied: (changes(texts_table, risk_texts, risk_came),),
         RiskRevised: (change(texts_table, risk_text, risk_revised),),
-        RiskRemoved: (changes(texts_table, told_risks, removed),),
+        RiskRemoved: (changes(texts_table, risk_texts, removed),),
     },
     ignores=frozenset[type[Event]](
         (

@@ -1,6 +1,6 @@
 -- Two ways of appending that know only the good case: no command was seen before, every event is the next of its stream,
--- every unit has one. They cost six tenths of append_1, and answer null, having changed nothing, when the case is another:
--- append_1 judges that. What they check, they check under the same lock.
+-- every unit has one, and what was only read stands where it did. They cost six tenths of append_1, and answer null, having
+-- changed nothing, when the case is another: append_1 judges that. What they check, they check under the same lock.
 
 set role cairn_owner;
 
@@ -8,11 +8,12 @@ set role cairn_owner;
 -- cost as much as its hashes.
 alter function cairn.leaf_1 stable;
 
--- Appends one unit of one event: `p_version` is the event's, one above what its stream must have. Answers the position,
--- the instant in microseconds since 1970 and the epoch as integers of 8 bytes, big-endian, and the leaf.
+-- Appends one unit of one event: `p_version` is the event's, one above what its stream must have. `p_read` is a stream
+-- that was only read, and the version it must have; null: none was. Answers the position, the instant in microseconds since
+-- 1970 and the epoch as integers of 8 bytes, big-endian, and the leaf.
 create function cairn.append_one_1(
   p_tenant uuid, p_command uuid, p_hash bytea, p_stream uuid, p_version integer, p_type text, p_schema smallint,
-  p_event_id uuid, p_actor uuid, p_salt bytea, p_metadata bytea, p_payload bytea
+  p_event_id uuid, p_actor uuid, p_salt bytea, p_metadata bytea, p_payload bytea, p_read uuid, p_read_version integer
 ) returns bytea
 language plpgsql security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 as $$
@@ -50,6 +51,10 @@ begin
       select e.stream_version from cairn.events e
       where e.tenant = p_tenant and e.stream_id = p_stream and e.stream_version >= p_version - 1
       order by e.stream_version desc limit 1), 0)
+    and (p_read is null or p_read_version = coalesce((
+      select e.stream_version from cairn.events e
+      where e.tenant = p_tenant and e.stream_id = p_read and e.stream_version >= p_read_version
+      order by e.stream_version desc limit 1), 0))
   returning leaf into v_leaf;
   if not found then
     update cairn.heads h set position = v_position - 1 where h.tenant = p_tenant;
@@ -60,11 +65,12 @@ end $$;
 
 -- Appends units that each have events. Per event, those of a unit together: its command, the digest of its request (null
 -- but on the unit's first event), its stream, the version it becomes there, and the rest of its row. No command may be
--- there twice. Answers the position of the first event, the instant and the epoch as append_one_1 does, and the leaves, 32
--- bytes each.
+-- there twice. Per stream that was only read, and that none of the events is of: the version it must have. Answers the
+-- position of the first event, the instant and the epoch as append_one_1 does, and the leaves, 32 bytes each.
 create function cairn.append_many_1(
   p_tenant uuid, p_commands uuid[], p_hashes bytea[], p_streams uuid[], p_versions integer[], p_types text[],
-  p_schemas smallint[], p_event_ids uuid[], p_actors uuid[], p_salts bytea[], p_metadata bytea[], p_payloads bytea[]
+  p_schemas smallint[], p_event_ids uuid[], p_actors uuid[], p_salts bytea[], p_metadata bytea[], p_payloads bytea[],
+  p_reads uuid[], p_read_versions integer[]
 ) returns bytea
 language plpgsql security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 as $$
@@ -98,6 +104,12 @@ begin
       where c.expected <> coalesce(c.before, (
         select e.stream_version from cairn.events e
         where e.tenant = p_tenant and e.stream_id = c.stream and e.stream_version >= c.expected
+        order by e.stream_version desc limit 1), 0))
+    or exists (
+      select from unnest(p_reads, p_read_versions) as r (stream, expected)
+      where r.expected <> coalesce((
+        select e.stream_version from cairn.events e
+        where e.tenant = p_tenant and e.stream_id = r.stream and e.stream_version >= r.expected
         order by e.stream_version desc limit 1), 0))
   then
     update cairn.heads h set position = v_head where h.tenant = p_tenant;

@@ -1,4 +1,4 @@
-"""The append's straight ways, for units that read other streams as well."""
+"""Read-model tables whose past a question about now never looks at."""
 
 from migrations.run import beside
 

@@ -1,1 +1,0 @@
-drop function cairn.append_one_2, cairn.append_many_2;

@@ -1,8 +1,0 @@
-"""Read-model tables whose past a question about now never looks at."""
-
-from migrations.run import beside
-
-revision = "0010"
-down_revision = "0009"
-
-upgrade, downgrade = beside(__file__)
