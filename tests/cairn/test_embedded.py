@@ -81,7 +81,7 @@ def owned(folder: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]
 
 def await_gone(*pids: int | None) -> None:
     """Return when the processes have ended; nobody announces the end of a process that is not one's child."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 90
     for pid in pids:
         assert pid is not None
         with suppress(ProcessLookupError):
