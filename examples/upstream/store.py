@@ -195,7 +195,7 @@ class Store:
         """
         with self._reading() as db:
             newest = _newest(db)
-            values = {"since": listing.since, "limit": limit, "after": after, "until": until or newest}
+            values = {"since": listing.since, "limit": limit, "after": after, "until": newest if until is None else until}
             condition, order = listing.condition(), "id"
             if listing.since is not None:
                 condition, order = f"{condition} and version <= :until", "version"
