@@ -54,7 +54,7 @@ def moved(fields: Fields, random: Random, style: str) -> Fields:
 
 def _row(number: int, seed: int, style: str) -> Fields:
     project, phase = divmod(number, len(PHASES))
-    of_project, own = Random(f"{seed}/{project}"), Random(f"{seed}/{project}/{phase}/{number}")  # noqa: S311
+    of_project, own = Random(seed << 66 | project << 1), Random(seed << 66 | number << 1 | 1)  # noqa: S311
     kind = of_project.choices(tuple(TYPES), TYPE_WEIGHTS)[0]
     borough = of_project.choice(tuple(BOROUGHS))
     building = of_project.randrange(1, 600)

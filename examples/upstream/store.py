@@ -24,8 +24,6 @@ create table if not exists record (
     id text primary key, version integer not null unique, modified_at text not null,
     deleted integer not null, fields text not null
 );
-create index if not exists record_by_life on record (deleted, id);
-create index if not exists record_by_time on record (modified_at, version);
 create table if not exists past (
     version integer primary key, id text not null, modified_at text not null,
     deleted integer not null, fields text not null
@@ -36,6 +34,12 @@ create table if not exists answer (
     key text primary key, digest text not null, results text not null, version integer not null
 );
 """
+
+INDEXES = (
+    "create index record_by_life on record (deleted, id)",
+    "create index record_by_time on record (modified_at, version)",
+)
+"""Made once the first load is in: sorting at the end is faster."""
 
 RESTORE = """
 insert into record (id, version, modified_at, deleted, fields)
@@ -167,12 +171,15 @@ class Store:
     def load(self, origin: str, rows: Iterable[Fields]) -> None:
         """Fills a new file, all or nothing."""
         with self._writing() as db:
+            db.execute("pragma cache_size = -65536")
             now = _now(db)
             numbered = enumerate(identified(rows), 1)
             db.executemany(
                 "insert into record values (?, ?, ?, 0, ?)",
                 ((id_, version, now, json.dumps(fields)) for version, (id_, fields) in numbered),
             )
+            for statement in INDEXES:
+                db.execute(statement)
             db.execute("insert into step values (0, ?, ?)", (origin, _newest(db)))
 
     def record(self, id_: str) -> Row:
@@ -195,7 +202,12 @@ class Store:
         """
         with self._reading() as db:
             newest = _newest(db)
-            values = {"since": listing.since, "limit": limit, "after": after, "until": newest if until is None else until}
+            values = {
+                "since": listing.since,
+                "limit": limit,
+                "after": after,
+                "until": newest if until is None else until,
+            }
             condition, order = listing.condition(), "id"
             if listing.since is not None:
                 condition, order = f"{condition} and version <= :until", "version"
