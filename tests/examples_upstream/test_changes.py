@@ -70,6 +70,16 @@ def test_of_changes_at_once_to_one_version_one_wins(erp: Upstream) -> None:
     assert statuses == [200] + [409] * 15
 
 
+def test_changes_at_once_to_many_records_all_have_effect(erp: Upstream) -> None:
+    records, standing = list(erp.records().values()), erp.get("/health")["version"]
+    with ThreadPoolExecutor(16) as pool:
+        futures = [pool.submit(patch, erp, each, each["version"], SCHOOL_NM="Changed") for each in records]
+        answers = [future.result() for future in futures]
+    assert {answer.status_code for answer in answers} == {200}
+    versions = sorted(answer.json()["version"] for answer in answers)
+    assert versions == list(range(standing + 1, standing + 1 + len(records)))
+
+
 @pytest.mark.parametrize(
     ("fields", "code"),
     [

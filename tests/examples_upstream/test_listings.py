@@ -118,6 +118,17 @@ def test_what_changed_since_a_version_or_an_instant(moving: Upstream) -> None:
     assert len(moving.records()) == COUNT + did["inserted"] - did["removed"] == did["records"]
 
 
+def test_a_walk_by_version_ends_where_it_said_and_the_next_has_the_rest(moving: Upstream) -> None:
+    walk = moving.pages(per_page=400, since_version=0)
+    first = next(walk)
+    last = max(moving.records().values(), key=lambda each: int(each["version"]))
+    change = {"id": last["id"], "version": last["version"], "fields": {"SCHOOL_NM": "Moved"}}
+    (moved,) = moving.push("key", change).json()["results"]
+    rest = [record["id"] for page in walk for record in page["records"]]
+    assert len(first["records"]) + len(rest) == COUNT - 1
+    assert moving.records(since_version=first["as_of_version"]) == {last["id"]: moved["record"]}
+
+
 def test_a_walk_and_what_follows_it_miss_nothing_while_records_change(moving: Upstream) -> None:
     there_all_along = moving.records().keys()
     begun, done = threading.Event(), threading.Event()
