@@ -20,6 +20,8 @@ from domain.costs import (
     Explanation,
     Finding,
     FindingChange,
+    OccurredRisk,
+    OccurrenceChange,
     Scope,
     ScopeInput,
     Sum,
@@ -54,6 +56,7 @@ REJECTIONS: Final[Mapping[str, str]] = {
     "actuals.baseline-elsewhere": "The estimate is of another project.",
     "actuals.baseline-not-submitted": "Only a submitted or awarded estimate can be a baseline: others are no budget.",
     "actuals.risk-already-occurred": "The cost of this risk is recorded already, from another version.",
+    "actuals.risk-cost-unknown": "No cost of this risk of this estimate was recorded; record that it occurred.",
     "actuals.foreign-currency": "The currency is not the one these actuals are kept in; nothing is converted.",
     "actuals.finished": "The actuals are finished; reopen them first.",
     "actuals.entry-unknown": "No cost was recorded under this entry id.",
@@ -146,6 +149,23 @@ class RecordRiskOccurrence(Command):
     cost: Amount = Field(description="What it cost; negative for an opportunity.", examples=["48000"])
     occurred_on: date = Field(description="The day it came true.", examples=["2022-07-11"])
     note: Note | None = Field(default=None, description="What happened.", examples=["Peat at station 114"])
+
+
+class CorrectRiskCost(Subset):
+    """Changes what is said of a risk that came true: the fields it is given. What they were stays readable, with the
+    reason. A risk that did not come true after all, or cost nothing, is corrected to a cost of 0.
+    """
+
+    roles: ClassVar[frozenset[Role]] = AUTHORS
+
+    identifying: ClassVar[frozenset[str]] = frozenset({"estimate_id", "risk_id", "reason"})
+
+    estimate_id: UUID = Field(description="The estimate that has the risk.", examples=[_ID])
+    risk_id: UUID = Field(description="Which risk.", examples=[_ID])
+    reason: Sentence = Field(description="Why.", examples=["The subcontractor's final account"])
+    cost: Amount = optional("What it cost; negative for an opportunity, 0 for nothing.", ["51250"])
+    occurred_on: date = optional("The day it came true.", ["2022-07-11"])
+    note: Note | None = optional("What happened; null for nothing to say.", ["Peat at station 114"])
 
 
 class SetDuration(Command):
@@ -263,6 +283,18 @@ class RiskCostRecorded(Event, frozen=True, kw_only=True, tag="actuals.risk-cost-
     note: str | None = None
 
 
+class RiskCostCorrected(Event, frozen=True, kw_only=True, tag="actuals.risk-cost-corrected"):
+    """`was` and `now` hold only what changed. Where that is cost or day, the estimate's stream says so too, in the same
+    append.
+    """
+
+    risk_id: UUID
+    estimate_id: UUID
+    was: OccurrenceChange
+    now: OccurrenceChange
+    reason: str
+
+
 class DurationSet(Event, frozen=True, kw_only=True, tag="actuals.duration-set"):
     """Days of a cost code, or of the whole project. None: not known."""
 
@@ -330,6 +362,7 @@ ActualsEvent: TypeAlias = (
     | CostCorrected
     | CostRemoved
     | RiskCostRecorded
+    | RiskCostCorrected
     | DurationSet
     | FindingAdded
     | FindingRevised
@@ -350,7 +383,7 @@ class Actuals(State, frozen=True, kw_only=True):
     removed: TrieMap[UUID, bool] = trie_map()
     """Ids of entries taken out, each with True."""
     sums: TrieMap[SumKey, Sum] = trie_map()
-    risk_costs: TrieMap[UUID, Decimal] = trie_map()
+    risk_costs: TrieMap[UUID, OccurredRisk] = trie_map()
     """By risk."""
     durations: TrieMap[str, int] = trie_map()
     """Days by `scope_key`."""
@@ -508,8 +541,10 @@ def _finish(finished_on: date, actuals: Actuals) -> list[ActualsEvent]:
 def recorded_amount(actuals: Actuals) -> Decimal:
     """What has been recorded, all together."""
     amount = ZERO
-    for part in (*(each.amount for each in actuals.sums.values()), *actuals.risk_costs.values()):
-        amount = EXACT.add(amount, part)
+    for part in actuals.sums.values():
+        amount = EXACT.add(amount, part.amount)
+    for risk in actuals.risk_costs.values():
+        amount = EXACT.add(amount, risk.cost)
     return amount
 
 
@@ -590,6 +625,31 @@ def _occurrence(id: UUID, command: RecordRiskOccurrence, states: Mapping[Ref, An
     return [*((estimate_ref, event) for event in occurred), (own, recorded)]
 
 
+def _correction_reads(_: UUID, command: CorrectRiskCost) -> list[Ref]:
+    return [Ref("estimate", command.estimate_id)]
+
+
+def _correction(id: UUID, command: CorrectRiskCost, states: Mapping[Ref, Any]) -> list[Written]:
+    own, estimate_ref = Ref("actuals", id), Ref("estimate", command.estimate_id)
+    actuals: Actuals = states[own]
+    if not actuals.currency:
+        raise Rejected("actuals.unknown", "missing")
+    _require_open(actuals)
+    recorded = actuals.risk_costs.get(command.risk_id)
+    if recorded is None or recorded.estimate_id != command.estimate_id:
+        raise Rejected("actuals.risk-cost-unknown", "missing", risk_id=str(command.risk_id))
+    change = difference(OccurrenceChange, recorded, command.given())
+    if change is None:
+        return []
+    was, now = change
+    known = replace(recorded, **now.given())
+    what: dict[str, Any] = {"cost": known.cost, "occurred_on": known.occurred_on, "reason": command.reason}
+    told = risk_edits.occurrence_corrected(states[estimate_ref], command.risk_id, actuals_id=id, **what)
+    ids = {"risk_id": command.risk_id, "estimate_id": command.estimate_id}
+    corrected = RiskCostCorrected(**ids, was=was, now=now, reason=command.reason)
+    return [*((estimate_ref, event) for event in told), (own, corrected)]
+
+
 def evolve(actuals: Actuals, event: ActualsEvent) -> Actuals:
     match event:
         case Opened():
@@ -611,7 +671,13 @@ def evolve(actuals: Actuals, event: ActualsEvent) -> Actuals:
                 sums=_with_sums(actuals.sums, [(k, negative(s)) for k, s in sums_of([booked(entry)]).items()]),
             )
         case RiskCostRecorded():
-            return replace(actuals, risk_costs=actuals.risk_costs.insert(event.risk_id, event.cost))
+            known = OccurredRisk(
+                estimate_id=event.estimate_id, cost=event.cost, occurred_on=event.occurred_on, note=event.note
+            )
+            return replace(actuals, risk_costs=actuals.risk_costs.insert(event.risk_id, known))
+        case RiskCostCorrected(risk_id=risk_id):
+            known = replace(actuals.risk_costs[risk_id], **event.now.given())
+            return replace(actuals, risk_costs=actuals.risk_costs.insert(risk_id, known))
         case DurationSet():
             return replace(actuals, durations=_with_days(actuals.durations, scope_key(event.scope), event.now))
         case FindingAdded(finding=finding):
@@ -651,11 +717,12 @@ actuals = Decider(
     initial=Actuals(),
     decide=decide,
     evolve=evolve,
-    commands=(OpenActuals, ChangeBaseline, RecordRiskOccurrence, *members(ActualsCommand)),
+    commands=(OpenActuals, ChangeBaseline, RecordRiskOccurrence, CorrectRiskCost, *members(ActualsCommand)),
     events=members(ActualsEvent),
     spanning={
         OpenActuals: Spanning(reads=_open_reads, decide=_open),
         ChangeBaseline: Spanning(reads=_change_baseline_reads, decide=_change_baseline),
         RecordRiskOccurrence: Spanning(reads=_occurrence_reads, decide=_occurrence),
+        CorrectRiskCost: Spanning(reads=_correction_reads, decide=_correction),
     },
 )

@@ -136,6 +136,30 @@ def booked(entry: Entry) -> Booked:
     )
 
 
+class OccurredRisk(msgspec.Struct, frozen=True, kw_only=True):
+    """What a risk that came true cost, as it is known now."""
+
+    estimate_id: UUID
+    cost: Decimal
+    occurred_on: date
+    note: str | None = None
+
+
+class OccurrenceChange(Change, frozen=True):
+    """Fields of what is known of a risk that came true, before or after a correction."""
+
+    cost: Decimal | UnsetType = UNSET
+    occurred_on: date | UnsetType = UNSET
+    note: str | UnsetType | None = UNSET
+
+
+def dearer(was: OccurrenceChange, now: OccurrenceChange) -> Decimal:
+    """What a correction adds to the cost of a risk."""
+    if was.cost is UNSET or now.cost is UNSET:
+        return ZERO
+    return EXACT.subtract(now.cost, was.cost)
+
+
 class Sum(msgspec.Struct, frozen=True, kw_only=True):
     """Of the entries of one code that are measured in one unit, or not at all: they add to the amount alone."""
 

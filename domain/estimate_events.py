@@ -32,6 +32,13 @@ class Notes(Change, frozen=True):
     notes: str | UnsetType | None = UNSET
 
 
+class Occurrence(Change, frozen=True):
+    """What an occurred risk cost, and when it came true, before or after a correction."""
+
+    occurred_cost: Decimal | UnsetType = UNSET
+    occurred_on: date | UnsetType = UNSET
+
+
 class EstimateStarted(Event, frozen=True, kw_only=True, tag="estimate.started"):
     """With a parent, `LinesImported` and `RisksCopied` events with its lines and risks follow in the same append."""
 
@@ -172,6 +179,16 @@ class RiskOccurred(Event, frozen=True, kw_only=True, tag="estimate.risk-occurred
     note: str | None = None
 
 
+class OccurrenceCorrected(Event, frozen=True, kw_only=True, tag="estimate.risk-cost-corrected"):
+    """What an occurred risk is said to have cost was corrected in the actuals it is booked in. Nothing of the bid."""
+
+    risk_id: UUID
+    was: Occurrence
+    now: Occurrence
+    actuals_id: UUID
+    reason: str
+
+
 class RiskRemoved(Event, frozen=True, kw_only=True, tag="estimate.risk-removed"):
     """Carries the risk as it last was."""
 
@@ -249,6 +266,7 @@ RiskEvent: TypeAlias = (
     | RiskClosed
     | RiskReopened
     | RiskOccurred
+    | OccurrenceCorrected
     | RiskRemoved
     | RiskRestored
     | RisksCopied
@@ -287,7 +305,7 @@ def adjustment_after(adjustment: Decimal, event: RiskEvent) -> Decimal:
             for risk in risks:
                 adjustment = EXACT.add(adjustment, contribution(risk))
             return adjustment
-        case RiskOccurred():
+        case RiskOccurred() | OccurrenceCorrected():
             return adjustment
         case _:
             return EXACT.add(EXACT.subtract(adjustment, event.adjusted_was), event.adjusted_now)
@@ -296,7 +314,7 @@ def adjustment_after(adjustment: Decimal, event: RiskEvent) -> Decimal:
 def risk_after(risk: Risk, event: RiskEvent) -> Risk:
     """The one risk an event is about, once it happened."""
     match event:
-        case RiskRevised():
+        case RiskRevised() | OccurrenceCorrected():
             return replace(risk, **event.now.given())
         case MitigationApplied():
             return replace(risk, status="mitigated", mitigated_on=event.applied_on)

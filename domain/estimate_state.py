@@ -28,6 +28,7 @@ from domain.estimate_events import (
     MitigationApplied,
     MitigationWithdrawn,
     NotesChanged,
+    OccurrenceCorrected,
     RiskAdded,
     RiskClosed,
     RiskEvent,
@@ -158,6 +159,7 @@ def _after(estimate: Estimate, event: EstimateEvent) -> Estimate:
             | RiskClosed()
             | RiskReopened()
             | RiskOccurred()
+            | OccurrenceCorrected()
             | RiskRemoved()
             | RiskRestored()
             | RisksCopied()

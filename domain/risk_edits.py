@@ -21,6 +21,8 @@ from domain.estimate_events import (
     EstimateEvent,
     MitigationApplied,
     MitigationWithdrawn,
+    Occurrence,
+    OccurrenceCorrected,
     RiskAdded,
     RiskClosed,
     RiskOccurred,
@@ -172,3 +174,17 @@ def occurred(
         return []
     _must_be_live(risk)
     return [RiskOccurred(risk_id=risk_id, cost=cost, occurred_on=occurred_on, actuals_id=actuals_id, note=note)]
+
+
+def occurrence_corrected(
+    estimate: Estimate, risk_id: UUID, *, cost: Decimal, occurred_on: date, actuals_id: UUID, reason: str
+) -> list[EstimateEvent]:
+    """What the actuals write into the version whose risk occurred, when what they know of it is corrected. In any
+    status: the bid is not changed. Nothing when it is already so.
+    """
+    risk = existing_risk(risk_id, estimate)
+    change = difference(Occurrence, risk, {"occurred_cost": cost, "occurred_on": occurred_on})
+    if change is None:
+        return []
+    was, now = change
+    return [OccurrenceCorrected(risk_id=risk_id, was=was, now=now, actuals_id=actuals_id, reason=reason)]

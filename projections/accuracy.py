@@ -22,10 +22,11 @@ from domain.actuals import (
     Finished,
     Opened,
     Reopened,
+    RiskCostCorrected,
     RiskCostRecorded,
     VarianceExplained,
 )
-from domain.costs import Booked, booked
+from domain.costs import Booked, booked, dearer
 from domain.decider import Event, tag_of
 from domain.estimate import estimate
 from domain.estimate_events import EstimateSubmitted
@@ -173,6 +174,8 @@ def actuals_changed(row: ActualsRow | None, seen: Seen, key: Key) -> ActualsRow:
         return replace(row, finished_on=None)
     if isinstance(event, RiskCostRecorded):
         return replace(row, amount=EXACT.add(row.amount, event.cost))
+    if isinstance(event, RiskCostCorrected):
+        return replace(row, amount=EXACT.add(row.amount, dearer(event.was, event.now)))
     amount = row.amount
     for part, sign in _parts(event):
         amount = EXACT.add(amount, part.amount * sign)
@@ -222,6 +225,7 @@ _HANDLED: dict[type[Event], tuple[Change, ...]] = {
     CostCorrected: costing,
     CostRemoved: costing,
     RiskCostRecorded: (changing,),
+    RiskCostCorrected: (changing,),
     Finished: (changing,),
     Reopened: (changing,),
 }

@@ -16,6 +16,7 @@ from domain.actuals import (
     FindingRemoved,
     FindingRevised,
     Reopened,
+    RiskCostCorrected,
     VarianceExplained,
 )
 from domain.codeset import CodesImported
@@ -31,6 +32,7 @@ from domain.estimate_events import (
     LinesImported,
     LinesRemoved,
     NotesChanged,
+    OccurrenceCorrected,
     RiskRemoved,
     RiskRevised,
     RisksCopied,
@@ -149,6 +151,9 @@ def _told(event: Any) -> tuple[Any, Any]:
         return None, {"price_count": len(event.prices)}
     if isinstance(event, CostCorrected):
         named = {"entry_id": event.entry_id}
+        return named | event.was.given(), named | event.now.given() | {"reason": event.reason}
+    if isinstance(event, RiskCostCorrected | OccurrenceCorrected):
+        named = {"risk_id": event.risk_id}
         return named | event.was.given(), named | event.now.given() | {"reason": event.reason}
     if isinstance(event, CostRemoved):
         return event.entry, {"reason": event.reason}

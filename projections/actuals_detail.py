@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -22,12 +22,27 @@ from domain.actuals import (
     Finished,
     Opened,
     Reopened,
+    RiskCostCorrected,
     RiskCostRecorded,
     VarianceExplained,
 )
-from domain.costs import Entry, Finding, Scope, Sum, booked, code_of, joined, moved, negative, scope_key, sums_of
+from domain.costs import (
+    Entry,
+    Finding,
+    Scope,
+    Sum,
+    booked,
+    code_of,
+    dearer,
+    joined,
+    moved,
+    negative,
+    scope_key,
+    sums_of,
+)
 from domain.decider import Event
 from domain.money import EXACT, ZERO
+from domain.subset import Change
 from eventstore.db import Reader
 from eventstore.log import POSITION_MAX
 from eventstore.sql import beside
@@ -103,14 +118,17 @@ class CodeSum(msgspec.Struct, frozen=True):
 
 
 class Correction(msgspec.Struct, frozen=True):
-    """One field of an entry that was corrected; or an entry that was removed, `field` null and `was` the whole then."""
+    """One corrected field of an entry, or of a risk that came true; or an entry that was removed, `field` null and
+    `was` the whole then. Either `entry_id` or `risk_id` is null.
+    """
 
     actuals_id: UUID
     position: int
     seq: int
     recorded_at: datetime
     actor: UUID
-    entry_id: UUID
+    entry_id: UUID | None
+    risk_id: UUID | None
     field: str | None
     was: Any
     now: Any
@@ -158,7 +176,7 @@ class ExplanationRow(msgspec.Struct, frozen=True):
 
 
 class RiskCost(msgspec.Struct, frozen=True):
-    """A risk that came true, and what it cost."""
+    """A risk that came true, and what it cost as is known now. Who said so, and when anything of it changed last."""
 
     actuals_id: UUID
     risk_id: UUID
@@ -168,6 +186,7 @@ class RiskCost(msgspec.Struct, frozen=True):
     note: str | None
     recorded_at: datetime
     recorded_by: UUID
+    updated_at: datetime
 
 
 headers_table = Table("actuals_detail_headers", ActualsHeader, key=("actuals_id",))
@@ -243,9 +262,10 @@ def _sums(event: CostsRecorded | CostCorrected | CostRemoved) -> dict[tuple[str,
 
 
 def risk_counted(row: ActualsHeader | None, seen: Seen, key: Key) -> ActualsHeader:
-    event: RiskCostRecorded = seen.event
+    event: RiskCostRecorded | RiskCostCorrected = seen.event
     before = _known(row)
-    amount, risk_amount = EXACT.add(before.amount, event.cost), EXACT.add(before.risk_amount, event.cost)
+    added = event.cost if isinstance(event, RiskCostRecorded) else dearer(event.was, event.now)
+    amount, risk_amount = EXACT.add(before.amount, added), EXACT.add(before.risk_amount, added)
     return _touched(row, seen, amount=amount, risk_amount=risk_amount)
 
 
@@ -264,7 +284,14 @@ def risk_recorded(row: RiskCost | None, seen: Seen, key: Key) -> RiskCost:
         note=event.note,
         recorded_at=seen.recorded_at,
         recorded_by=identity(seen.raw_actor),
+        updated_at=seen.recorded_at,
     )
+
+
+def risk_corrected(row: RiskCost | None, seen: Seen, key: Key) -> RiskCost:
+    if row is None:
+        raise LookupError("the risk never came true")
+    return replace(row, updated_at=seen.recorded_at, **seen.event.now.given())
 
 
 def baseline_changed(row: ActualsHeader | None, seen: Seen, key: Key) -> ActualsHeader:
@@ -344,36 +371,52 @@ def summed(row: SumRow | None, seen: Seen, part: tuple[Key, Sum]) -> SumRow | No
     return SumRow(actuals_id, key, unit, code, code_set, code_edition, now.amount, now.quantity, now.entries)
 
 
-Noted = tuple[int, UUID, str | None, Any, Any]
-"""Seq, entry, field, was, now."""
+class Noted(NamedTuple):
+    """What is told of a correction, and its place among what the event tells."""
+
+    seq: int
+    field: str | None
+    was: Any
+    now: Any
+    entry_id: UUID | None = None
+    risk_id: UUID | None = None
 
 
 def fields_corrected(seen: Seen) -> Iterable[tuple[Key, Noted]]:
     event: CostCorrected = seen.event
-    was = event.was.given()
+    return _each_field(event.was, event.now, entry_id=event.entry_id)
+
+
+def risk_fields_corrected(seen: Seen) -> Iterable[tuple[Key, Noted]]:
+    event: RiskCostCorrected = seen.event
+    return _each_field(event.was, event.now, risk_id=event.risk_id)
+
+
+def _each_field(was: Change, now: Change, **named: UUID) -> Iterable[tuple[Key, Noted]]:
+    before = was.given()
     return [
-        ((seq,), (seq, event.entry_id, name, was.get(name), value))
-        for seq, (name, value) in enumerate(event.now.given().items())
+        ((seq,), Noted(seq, name, before.get(name), value, **named))
+        for seq, (name, value) in enumerate(now.given().items())
     ]
 
 
 def removal(seen: Seen) -> Iterable[tuple[Key, Noted]]:
     event: CostRemoved = seen.event
-    return [((0,), (0, event.entry.entry_id, None, event.entry, None))]
+    return [((0,), Noted(0, None, event.entry, None, entry_id=event.entry.entry_id))]
 
 
 def noted(row: Correction | None, seen: Seen, part: Noted) -> Correction:
-    seq, entry_id, name, was, now = part
     return Correction(
         identity(seen.raw_stream_id),
         seen.position,
-        seq,
+        part.seq,
         seen.recorded_at,
         identity(seen.raw_actor),
-        entry_id,
-        name,
-        was,
-        now,
+        part.entry_id,
+        part.risk_id,
+        part.field,
+        part.was,
+        part.now,
         seen.event.reason,
     )
 
@@ -451,7 +494,7 @@ touching = change(headers_table, of_stream, touched)
 
 projection = Projection(
     name="actuals_detail",
-    version=1,
+    version=2,
     sql=beside(__file__),
     prompt=True,
     tables=(
@@ -483,6 +526,11 @@ projection = Projection(
         RiskCostRecorded: (
             change(headers_table, of_stream, risk_counted),
             change(risks_table, risk_of, risk_recorded),
+        ),
+        RiskCostCorrected: (
+            change(headers_table, of_stream, risk_counted),
+            change(risks_table, risk_of, risk_corrected),
+            changes(corrections_table, risk_fields_corrected, noted),
         ),
         DurationSet: (
             change(headers_table, of_stream, duration_set),
@@ -542,8 +590,11 @@ async def corrections(
     limit: int,
     after: tuple[int, int] | None = None,
     entry_id: UUID | None = None,
+    risk_id: UUID | None = None,
 ) -> list[Correction]:
-    """A page of corrections and removals, newest first, those older than the (position, seq) `after`."""
+    """A page of corrections and removals, newest first, those older than the (position, seq) `after`; of one entry or
+    risk if asked.
+    """
     position, seq = after or (POSITION_MAX, 0)
     values = {
         "at": at,
@@ -552,6 +603,7 @@ async def corrections(
         "after_position": position,
         "after_seq": seq,
         "entry_id": entry_id,
+        "risk_id": risk_id,
     }
     return await reader.rows(projection.sql["corrections"], values, Correction)
 

@@ -63,7 +63,8 @@ create table if not exists actuals_detail_corrections (
   seq integer not null,
   recorded_at timestamptz not null,
   actor uuid not null,
-  entry_id uuid not null,
+  entry_id uuid,
+  risk_id uuid,
   field text,
   was jsonb,
   now jsonb,
@@ -112,6 +113,7 @@ create table if not exists actuals_detail_risks (
   note text,
   recorded_at timestamptz not null,
   recorded_by uuid not null,
+  updated_at timestamptz not null,
   valid_from bigint not null,
   valid_to bigint not null,
   primary key (tenant, actuals_id, risk_id, valid_to)
@@ -163,11 +165,12 @@ order by code_key
 limit %(limit)s
 
 -- name: corrections : newest first
-select actuals_id, position, seq, recorded_at, actor, entry_id, field, was, now, reason
+select actuals_id, position, seq, recorded_at, actor, entry_id, risk_id, field, was, now, reason
 from actuals_detail_corrections
 where actuals_id = %(actuals_id)s and (position, seq) < (%(after_position)s, %(after_seq)s)
   and valid_from <= %(at)s and valid_to > %(at)s and position <= %(at)s
   and (%(entry_id)s::uuid is null or entry_id = %(entry_id)s)
+  and (%(risk_id)s::uuid is null or risk_id = %(risk_id)s)
 order by position desc, seq desc
 limit %(limit)s
 
@@ -188,7 +191,7 @@ order by code_key
 limit %(limit)s
 
 -- name: risks : a page by id
-select actuals_id, risk_id, estimate_id, cost, occurred_on, note, recorded_at, recorded_by
+select actuals_id, risk_id, estimate_id, cost, occurred_on, note, recorded_at, recorded_by, updated_at
 from actuals_detail_risks
 where actuals_id = %(actuals_id)s and risk_id > %(after)s and valid_from <= %(at)s and valid_to > %(at)s
 order by risk_id

@@ -29,6 +29,7 @@ from domain.estimate_events import (
     MitigationApplied,
     MitigationWithdrawn,
     NotesChanged,
+    OccurrenceCorrected,
     RiskAdded,
     RiskClosed,
     RiskOccurred,
@@ -322,6 +323,7 @@ adjusting = change(estimates_table, of_stream, risks_adjusted)
 touching = change(estimates_table, of_stream, touched)
 risk_coming = (adjusting, changes(risks_table, told_risks, risk_came))
 risk_changing = (adjusting, change(risks_table, named_risk, risk_changed))
+risk_occurring = (touching, change(risks_table, named_risk, risk_changed))
 projection = Projection(
     name="estimate_detail",
     version=2,
@@ -350,7 +352,8 @@ projection = Projection(
         MitigationWithdrawn: risk_changing,
         RiskClosed: risk_changing,
         RiskReopened: risk_changing,
-        RiskOccurred: (touching, change(risks_table, named_risk, risk_changed)),
+        RiskOccurred: risk_occurring,
+        OccurrenceCorrected: risk_occurring,
         Tagged: (touching, change(tags_table, named_tag, tagged)),
         Untagged: (touching, change(tags_table, named_tag, untagged)),
         EstimateStatusChanged: (change(estimates_table, of_stream, status_changed),),

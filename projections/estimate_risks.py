@@ -8,7 +8,7 @@ from uuid import UUID
 
 import msgspec
 
-from domain.estimate_events import RiskOccurred, Tagged, risk_after
+from domain.estimate_events import OccurrenceCorrected, RiskOccurred, Tagged, risk_after
 from domain.money import EXACT
 from domain.risks import Response, Risk, contribution, expected, exposure, saving
 from projections.projection import Key, Seen, Table, identity
@@ -76,7 +76,7 @@ def risk_changed(row: EstimateRisk | None, seen: Seen, key: Key) -> EstimateRisk
         raise LookupError("the risk was never added")
     event = seen.event
     adds = row.contribution
-    if not isinstance(event, RiskOccurred):
+    if not isinstance(event, RiskOccurred | OccurrenceCorrected):
         adds = EXACT.add(EXACT.subtract(adds, event.adjusted_was), event.adjusted_now)
     return _risk_row(risk_after(risk_of(row), event), seen, adds)
 

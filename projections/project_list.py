@@ -20,6 +20,7 @@ from domain.estimate_events import (
     MarginChanged,
     MarkupsSet,
     NotesChanged,
+    OccurrenceCorrected,
     RiskOccurred,
     Tagged,
     Untagged,
@@ -106,7 +107,7 @@ class ProjectSummary(msgspec.Struct, frozen=True):
     updated_at: datetime
 
 
-TOUCHING: Final = (LineMoved, NotesChanged, RiskOccurred, Tagged, Untagged, ChangeUndone)
+TOUCHING: Final = (LineMoved, NotesChanged, RiskOccurred, OccurrenceCorrected, Tagged, Untagged, ChangeUndone)
 """The events that change an estimate, but none of its figures."""
 
 Grouping: TypeAlias = Literal["estimate_status", "project_status", "building_type", "aace_class"]

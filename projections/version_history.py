@@ -27,6 +27,7 @@ from domain.estimate_events import (
     MitigationApplied,
     MitigationWithdrawn,
     NotesChanged,
+    OccurrenceCorrected,
     RiskAdded,
     RiskClosed,
     RiskOccurred,
@@ -192,6 +193,13 @@ def risk_occurred(seen: Seen) -> list[tuple[Key, tuple[int, Told]]]:
     return _placed(seen, [Told(None, None, None, event, event.risk_id)])
 
 
+def occurrence_corrected(seen: Seen) -> list[tuple[Key, tuple[int, Told]]]:
+    event: OccurrenceCorrected = seen.event
+    was = event.was.given()
+    told = [Told(None, name, was.get(name), value, event.risk_id) for name, value in event.now.given().items()]
+    return _placed(seen, told)
+
+
 def risks_copied(seen: Seen) -> list[tuple[Key, tuple[int, Told]]]:
     event: RisksCopied = seen.event
     now = {"source": "parent", "risk_count": len(event.risks), "risk_adjustment": adjustment_after(ZERO, event)}
@@ -269,6 +277,7 @@ projection = Projection(
         RiskRevised: (changes(changes_table, risk_revised, _as_row),),
         RisksCopied: (changes(changes_table, risks_copied, _as_row),),
         RiskOccurred: (changes(changes_table, risk_occurred, _as_row),),
+        OccurrenceCorrected: (changes(changes_table, occurrence_corrected, _as_row),),
         MitigationApplied: (changes(changes_table, risk_status_changed, _as_row),),
         MitigationWithdrawn: (changes(changes_table, risk_status_changed, _as_row),),
         RiskClosed: (changes(changes_table, risk_status_changed, _as_row),),

@@ -396,6 +396,12 @@ BODIES: dict[tuple[str, str], SearchStrategy[dict[str, Any]]] = {
     ("actuals", "record-risk-occurrence"): _with(
         estimate_id=_one_of(ESTIMATE_IDS[:3]), risk_id=_one_of(RISK_IDS), cost=decimals(2, 9), occurred_on=_days
     ),
+    ("actuals", "correct-risk-cost"): _some(
+        {"estimate_id": _one_of(ESTIMATE_IDS), "risk_id": _one_of(RISK_IDS), "reason": text()},
+        cost=decimals(2, 9) | st.just("0"),
+        occurred_on=_days,
+        note=nullable_text,
+    ),
     ("actuals", "set-duration"): st.fixed_dictionaries(
         {"days": st.none() | st.integers(0, 36_500)},
         optional={"scope": st.none() | st.fixed_dictionaries({}, optional=_codes), "reason": nullable_text},

@@ -79,9 +79,14 @@ async def codes_of_actuals(paged: NamedDependency[PagedView], id: FromPath[UUID]
 
 @get("/actuals/{id:uuid}/corrections", operation_id="CorrectionsOfActuals", tags=["actuals"], opt=_OF_ACTUALS)
 async def corrections_of_actuals(
-    paged: NamedDependency[PagedView], id: FromPath[UUID], entry_id: FromQuery[UUID | None] = None
+    paged: NamedDependency[PagedView],
+    id: FromPath[UUID],
+    entry_id: FromQuery[UUID | None] = None,
+    risk_id: FromQuery[UUID | None] = None,
 ) -> Response[Page[Correction]]:
-    """Every corrected field and removed entry, the latest first: who, when, what it was and became, and why."""
+    """Every corrected field of an entry or of a risk that came true, and every removed entry, the latest first: who,
+    when, what it was and became, and why.
+    """
     found(await actuals_detail.actuals(paged.reader, id, at=paged.at))
     rows = await actuals_detail.corrections(
         paged.reader,
@@ -90,6 +95,7 @@ async def corrections_of_actuals(
         limit=paged.limit + 1,
         after=paged.after(tuple[int, int]),
         entry_id=entry_id,
+        risk_id=risk_id,
     )
     return paged.page(rows, lambda row: (row.position, row.seq))
 

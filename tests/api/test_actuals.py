@@ -163,6 +163,30 @@ def risks(company: Company, estimate: UUID) -> list[str]:
     ]
 
 
+def test_the_cost_of_a_risk_is_corrected_or_refused(company: Company) -> None:
+    project, actuals = opened(company)
+    estimate = company.estimate(project)
+    risk = {"risk_id": str(uuid4()), "kind": "threat", "title": "Peat", "probability": "1", "low": "1", "high": "2"}
+    company.estimator.done("estimate", estimate, "add-risk", risk)
+    company.estimator.done("estimate", estimate, "submit-estimate")
+    named = {"estimate_id": str(estimate), "risk_id": risk["risk_id"]}
+    correction = named | {"cost": "0", "reason": "It was another's"}
+    early = company.estimator.command("actuals", actuals, "correct-risk-cost", correction)
+    assert problem(early, 404, "actuals.risk-cost-unknown")["facts"] == {"risk_id": risk["risk_id"]}
+    occurred = named | {"cost": "3", "occurred_on": "2022-07-11"}
+    company.estimator.done("actuals", actuals, "record-risk-occurrence", occurred)
+    answer = company.estimator.command("actuals", actuals, "correct-risk-cost", named | {"cost": "0", "reason": ""})
+    assert faults(answer, "request.body-invalid") == ["/reason"]
+    receipt = company.estimator.done("actuals", actuals, "correct-risk-cost", correction)
+    whole = company.viewer.seen(receipt, f"/actuals/{actuals}/variance").json()
+    assert (whole["risks"]["actual"], whole["total"]["actual"]) == ("0.00", "0.00")
+    path = f"/actuals/{actuals}/corrections?risk_id={risk['risk_id']}"
+    [told] = company.viewer.get(path).json()["items"]
+    assert (told["field"], told["was"], told["now"], told["reason"]) == ("cost", "3.00", "0.00", "It was another's")
+    [shown] = company.viewer.seen(receipt, f"/estimates/{estimate}/risks").json()["items"]
+    assert Decimal(shown["occurred_cost"]) == 0
+
+
 def test_variance_waits_for_both_models_it_rests_on(world: World, database_url: str) -> None:
     settings = replace(SETTINGS, api_catch_up_seconds_max=0.2)
     with serving(database_url, world.nats_url, settings, projecting=False) as still:

@@ -16,6 +16,7 @@ from domain.actuals import (
     BaselineChanged,
     ChangeBaseline,
     CorrectCost,
+    CorrectRiskCost,
     CostCorrected,
     CostRemoved,
     CostsRecorded,
@@ -35,6 +36,7 @@ from domain.actuals import (
     ReopenActuals,
     Reopened,
     ReviseFinding,
+    RiskCostCorrected,
     RiskCostRecorded,
     SetDuration,
     VarianceExplained,
@@ -47,13 +49,14 @@ from domain.costs import (
     Explanation,
     Finding,
     FindingChange,
+    OccurrenceChange,
     Scope,
     Sum,
     code_key,
     scope_key,
 )
 from domain.decider import Ref, State
-from domain.estimate_events import RiskOccurred
+from domain.estimate_events import Occurrence, OccurrenceCorrected, RiskOccurred
 from domain.estimate_state import Estimate
 from domain.maps import trie_map
 from domain.project import ActualsOpened, Project
@@ -312,6 +315,59 @@ def test_a_risk_that_cannot_come_true() -> None:
     given(actuals, OPENED, beside=draft).when(occur()).then_rejected("estimate.not-submitted", "conflict")
     elsewhere = {Ref("estimate", BASELINE): replace(SUBMITTED, project_id=SECOND)}
     given(actuals, OPENED, beside=elsewhere).when(occur()).then_rejected("actuals.baseline-elsewhere")
+
+
+def account(**more: object) -> CorrectRiskCost:
+    sent = {"estimate_id": str(BASELINE), "risk_id": str(FINDING), "reason": "Final account"} | more
+    return CorrectRiskCost.model_validate_json(json.dumps(sent))
+
+
+def test_the_cost_of_a_risk_is_corrected() -> None:
+    scene = given(actuals, OPENED, RECORDED, beside=RISKY)
+    scene.when(occur())
+    ids: dict[str, Any] = {"risk_id": FINDING, "reason": "Final account"}
+    was, now = OccurrenceChange(cost=Decimal(48000)), OccurrenceChange(cost=Decimal(51250))
+    scene.when(account(cost="51250", occurred_on="2022-07-11")).then_written(
+        (
+            Ref("estimate", BASELINE),
+            OccurrenceCorrected(
+                was=Occurrence(occurred_cost=Decimal(48000)),
+                now=Occurrence(occurred_cost=Decimal(51250)),
+                actuals_id=SOME_ID,
+                **ids,
+            ),
+        ),
+        (
+            Ref("actuals", SOME_ID),
+            RiskCostCorrected(estimate_id=BASELINE, was=was, now=now, **ids),
+        ),
+    )
+    scene.when(account(cost="51250")).then_nothing()
+    scene.when(account(note="Peat")).then(
+        RiskCostCorrected(
+            estimate_id=BASELINE, was=OccurrenceChange(note=None), now=OccurrenceChange(note="Peat"), **ids
+        )
+    )
+    scene.when(occur()).then_rejected("estimate.risk-occurred", "conflict")
+    withdrawn = scene.when(account(cost="0", occurred_on="2022-07-12", reason="It was not peat"))
+    risk = withdrawn.world.state(Ref("estimate", BASELINE)).risks[FINDING]
+    assert (risk.occurred_cost, risk.occurred_on, risk.status) == (Decimal(0), date(2022, 7, 12), "occurred")
+    [finished] = scene.when(FinishActuals(finished_on=date(2022, 10, 14))).events
+    assert isinstance(finished, Finished)
+    assert finished.amount == Decimal("25914.20")
+    scene.when(account(cost="1")).then_rejected("actuals.finished", "conflict")
+
+
+def test_a_risk_that_cannot_be_corrected() -> None:
+    given(actuals, beside=RISKY).when(account(cost="1")).then_rejected("actuals.unknown", "missing")
+    scene = given(actuals, OPENED, beside=RISKY)
+    scene.when(account(cost="1")).then_rejected("actuals.risk-cost-unknown", "missing", risk_id=str(FINDING))
+    scene.when(occur())
+    elsewhere = account(cost="1", estimate_id=str(OTHER))
+    scene.when(elsewhere).then_rejected("actuals.risk-cost-unknown", "missing")
+    for wrong in ({}, {"cost": None}, {"cost": "1.005"}, {"cost": "1", "reason": " "}):
+        with pytest.raises(pydantic.ValidationError):
+            account(**wrong)
 
 
 def test_durations() -> None:

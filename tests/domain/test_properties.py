@@ -99,6 +99,7 @@ def content(estimate: Estimate) -> tuple[Any, ...]:
 
 
 OPEN: dict[str, Any] = {"status": "open", "closed_on": None, "closed_because": None}
+OPEN |= {"occurred_on": None, "occurred_cost": None}
 
 
 def check_rejection(rejection: Rejected) -> None:
@@ -210,11 +211,16 @@ def test_estimate(script: list[Step]) -> None:
             assert state.stream_version == world.versions[ref]
 
 
+_OCCURRED = {"estimate_id": OWN.id, "risk_id": RISK_IDS[0], "cost": "48000", "occurred_on": "2020-01-01"}
 OPENED: list[Step] = [
     (OWN, COMMANDS["estimate", "submit-estimate"][1].model_validate({})),
     (
         Ref("actuals", ACTUALS_IDS[0]),
         COMMANDS["actuals", "open-actuals"][1].model_validate({"project_id": PROJECT_IDS[0], "baseline_id": OWN.id}),
+    ),
+    (
+        Ref("actuals", ACTUALS_IDS[0]),
+        COMMANDS["actuals", "record-risk-occurrence"][1].model_validate_json(msgspec.json.encode(_OCCURRED)),
     ),
 ]
 
@@ -222,13 +228,16 @@ OPENED: list[Step] = [
 @settings(max_examples=150, deadline=None)
 @given(scripts("actuals"), st.booleans())
 def test_actuals(script: list[Step], opened: bool) -> None:
-    world = run(START + OPENED * opened + script)
+    world = run(FURNISHED + OPENED * opened + script)
     check_states(world)
     for ref, state in world.states.items():
         if ref.category == "actuals":
             check_actuals(state)
             assert world.state(Ref("project", state.project_id)).actuals_id == ref.id
             assert world.state(Ref("estimate", state.baseline_id)).submitted
+            for risk_id, known in state.risk_costs.items():
+                risk = world.state(Ref("estimate", known.estimate_id)).risks[risk_id]
+                assert (risk.occurred_cost, risk.occurred_on) == (known.cost, known.occurred_on)
 
 
 @settings(max_examples=100, deadline=None)
@@ -254,8 +263,8 @@ def check_actuals(actuals: Actuals) -> None:
     entries = list(actuals.entries.values())
     assert all((entry.quantity is None) == (entry.unit is None) for entry in entries)
     assert dict(actuals.sums.items()) == recomputed(entries)
-    own = sum((entry.amount for entry in entries), Decimal(0)) + sum(actuals.risk_costs.values(), Decimal(0))
-    assert recorded_amount(actuals) == own
+    costs = [*(entry.amount for entry in entries), *(risk.cost for risk in actuals.risk_costs.values())]
+    assert recorded_amount(actuals) == sum(costs, Decimal(0))
     assert not set(actuals.entries) & set(actuals.removed)
     assert not set(actuals.findings) & set(actuals.findings_removed)
 

@@ -6,7 +6,16 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from eventstore.log import POSITION_MAX
-from projections import accuracy, activity_log, actuals_detail, code_sets, estimate_detail, price_books, variance
+from projections import (
+    accuracy,
+    activity_log,
+    actuals_detail,
+    code_sets,
+    estimate_detail,
+    price_books,
+    variance,
+    version_history,
+)
 from tests.projections.commands import command, edit, estimate, line, member, project
 from tests.projections.conftest import Company, World
 
@@ -157,6 +166,48 @@ async def test_variance_row_by_row(world: World, company: Company) -> None:
         [occurred] = await actuals_detail.risks(reader, actuals_id, at=NOW, limit=9)
         assert (occurred.cost, occurred.note, occurred.estimate_id) == (D(25), "Peat", estimate_id)
         assert await variance.of_actuals(reader, actuals_id, at=1, threshold=TEN_PERCENT) is None
+
+
+async def test_the_cost_of_a_risk_is_corrected_everywhere(world: World, company: Company) -> None:
+    project_id, estimate_id = await budget(company)
+    actuals_id = await opened(company, project_id, estimate_id)
+    await book(company, actuals_id, "record-costs", entries=[cost(1)])
+    risk = {"estimate_id": str(estimate_id), "risk_id": str(UUID(int=77))}
+    await book(company, actuals_id, "record-risk-occurrence", cost="25", note="Peat", occurred_on="2022-07-11", **risk)
+    before = await book(company, actuals_id, "correct-cost", entry_id=cost(1)["entry_id"], amount="17", reason="x")
+    last = await book(company, actuals_id, "correct-risk-cost", cost="31.5", note=None, reason="Account", **risk)
+    await book(company, actuals_id, "finish-actuals", finished_on="2022-10-14")
+    await (await world.engine()).advance(company.tenant)
+    async with company.reading() as reader:
+        told = await actuals_detail.corrections(reader, actuals_id, at=NOW, limit=9, risk_id=UUID(int=77))
+        assert {each.field: (each.was, each.now) for each in told} == {
+            "cost": ("25.00", "31.50"),
+            "note": ("Peat", None),
+        }
+        assert {(each.position, each.entry_id, each.reason) for each in told} == {(last, None, "Account")}
+        assert len(await actuals_detail.corrections(reader, actuals_id, at=NOW, limit=9)) == 3
+        for at, expected in ((before, D(25)), (NOW, D("31.5"))):
+            header = await actuals_detail.actuals(reader, actuals_id, at=at)
+            found = await variance.of_actuals(reader, actuals_id, at=at, threshold=TEN_PERCENT)
+            [occurred] = await actuals_detail.risks(reader, actuals_id, at=at, limit=9)
+            [shown] = await estimate_detail.risks_of(reader, estimate_id, at=at, limit=9)
+            assert header is not None
+            assert found is not None
+            assert header.risk_amount == found.risks.actual == occurred.cost == shown.occurred_cost == expected
+            assert header.amount == found.total.actual == expected + D(17)
+            assert shown.contribution == D(10)
+        [finished] = await accuracy.finished(reader, world.vault, at=NOW)
+        assert finished.actual == D("48.50")
+        [entry, *_] = await activity_log.entries(reader, world.vault, at=last, limit=9, category="actuals")
+        assert entry.type == "actuals.risk-cost-corrected"
+        assert (entry.was["cost"], entry.now["cost"], entry.now["reason"]) == ("25.00", "31.50", "Account")
+        [change, *_] = await version_history.of_estimate(reader, estimate_id, at=last, limit=9)
+        assert (change.field, change.was, change.now, change.risk_id) == (
+            "occurred_cost",
+            "25.00",
+            "31.50",
+            UUID(int=77),
+        )
 
 
 async def test_an_event_makes_one_version_of_a_sum(world: World, company: Company) -> None:

@@ -71,6 +71,8 @@ def costing() -> list[tuple[Ref, Command]]:
     ]
     risk = {"kind": "threat", "title": "Peat", "probability": "0.4", "low": "20", "high": "60"}
     markup = {"kind": "overhead", "name": "Overhead", "markup_id": str(LINE_IDS[0]), "on": "direct", "rate": "0.1"}
+    named = {"estimate_id": str(own.id), "risk_id": str(LINE_IDS[0])}
+    occurred = {**named, "cost": "48", "occurred_on": "2020-01-01", "note": "Peat"}
     cost = {"amount": "12.34", "booked_on": "2020-01-01", "quantity": "7", "unit": "EA", "code": "A"}
     return [
         (own, command("estimate", "start-estimate", **started)),
@@ -81,6 +83,8 @@ def costing() -> list[tuple[Ref, Command]]:
         (actuals, command("actuals", "open-actuals", baseline_id=str(own.id), project_id=str(PROJECT_IDS[1]))),
         (actuals, command("actuals", "record-costs", entries=[{"entry_id": str(LINE_IDS[0]), **cost}])),
         (actuals, command("actuals", "record-costs", entries=[{"entry_id": str(LINE_IDS[1]), **cost, "code": None}])),
+        (actuals, command("actuals", "record-risk-occurrence", **occurred)),
+        (actuals, command("actuals", "correct-risk-cost", cost="9", reason="Account", **named)),
     ]
 
 
@@ -207,8 +211,8 @@ async def _same_estimate(reader: Reader, estimate_id: UUID, state: Estimate, at:
         state.effective_on,
     )
     risks = await estimate_detail.risks_of(reader, estimate_id, at=at, limit=1_000)
-    assert [(each.risk_id, each.title, each.status, each.exposure) for each in risks] == [
-        (each.risk_id, each.title, each.status, exposure(each))
+    assert [(each.risk_id, each.title, each.status, each.occurred_cost, each.exposure) for each in risks] == [
+        (each.risk_id, each.title, each.status, each.occurred_cost, exposure(each))
         for each in sorted(state.risks.values(), key=lambda risk: risk.risk_id)
     ]
     assert sum((each.contribution for each in risks), Decimal(0)) == state.risk_adjustment
@@ -226,7 +230,12 @@ async def _same_actuals(company: Company, reader: Reader, actuals_id: UUID, stat
     assert header is not None
     assert header == await actuals_detail.of_project(reader, state.project_id, at=at)
     assert (header.amount, header.entry_count) == (recorded_amount(state), len(state.entries))
-    assert header.risk_amount == sum(state.risk_costs.values(), Decimal(0))
+    assert header.risk_amount == sum((each.cost for each in state.risk_costs.values()), Decimal(0))
+    occurred = await actuals_detail.risks(reader, actuals_id, at=at, limit=1_000)
+    assert {each.risk_id: (each.estimate_id, each.cost, each.occurred_on, each.note) for each in occurred} == {
+        risk_id: (each.estimate_id, each.cost, each.occurred_on, each.note)
+        for risk_id, each in state.risk_costs.items()
+    }
     assert (header.baseline_id, header.finished_on) == (state.baseline_id, state.finished_on)
     assert header.duration_days == state.durations.get("")
     entries = await actuals_detail.entries(reader, actuals_id, at=at, limit=1_000)
