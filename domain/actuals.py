@@ -29,10 +29,11 @@ from domain.costs import (
     Told,
     booked,
     entry_from,
+    half_measured,
+    in_two_rows,
     joined,
     moved,
     negative,
-    rebooked,
     scope_from,
     scope_key,
     sums_of,
@@ -65,6 +66,8 @@ REJECTIONS: Final[Mapping[str, str]] = {
     "actuals.entry-repeated": "The import names this entry id more than once.",
     "actuals.quantity-without-unit": "With this correction the entry would have a quantity without a unit, or a unit "
     "without a quantity; say both.",
+    "actuals.code-and-markup": "With this correction the entry would name both a cost code and a mark-up; make the one "
+    "null: code, code_set and code_edition, or markup_id.",
     "actuals.import-refused": "Some entries of the import have faults, listed by index; nothing of it was stored.",
     "actuals.finding-unknown": "No finding was added under this id.",
     "actuals.finding-removed": "The finding of this id was removed; a new finding has a new id.",
@@ -99,7 +102,10 @@ class ChangeBaseline(Command):
 
 
 class RecordCosts(Command):
-    """Books actual costs: all of them or none. Entries that are already there with the same content are passed over."""
+    """Books actual costs: all of them or none. Entries that are already there with the same content are passed over.
+
+    What a mark-up of the baseline was to pay for, site overheads say, names that mark-up instead of a code.
+    """
 
     roles: ClassVar[frozenset[Role]] = AUTHORS
 
@@ -126,6 +132,7 @@ class CorrectCost(Subset):
     amount: Amount = optional("What it cost; negative for a credit.", ["25914.20"])
     booked_on: date = optional("The day it was booked.", ["2022-08-31"])
     note: Note | None = optional("Voucher or remark; null for none.", ["Invoice 7731"])
+    markup_id: UUID | None = optional("The mark-up that was to pay for it; null for none.", [_ID])
 
 
 class RemoveCost(Command):
@@ -488,9 +495,11 @@ def _acceptable(sent: EntryInput, actuals: Actuals) -> Entry | None:
 
 def _correct(command: CorrectCost, entry: Entry) -> list[ActualsEvent]:
     wanted = command.given()
-    corrected = rebooked(entry, wanted)
-    if corrected is None:
+    corrected = replace(entry, **wanted)
+    if half_measured(corrected):
         raise Rejected("actuals.quantity-without-unit", entry_id=str(entry.entry_id))
+    if in_two_rows(corrected):
+        raise Rejected("actuals.code-and-markup", entry_id=str(entry.entry_id))
     change = difference(EntryChange, entry, wanted)
     if change is None:
         return []

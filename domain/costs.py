@@ -1,4 +1,4 @@
-"""Actual costs: entries booked under cost codes, what they add up to, and the rows a variance is told of."""
+"""Actual costs: entries booked under codes or against mark-ups, their sums, and the rows a variance is told of."""
 
 from collections.abc import Iterable, Mapping
 from datetime import date
@@ -9,7 +9,6 @@ from uuid import UUID
 import msgspec
 import pydantic
 from msgspec import UNSET, UnsetType
-from msgspec.structs import replace
 from pydantic import Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
@@ -48,6 +47,7 @@ class Booked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     cost_type: CostType = "other"
     quantity: Decimal | None = None
     unit: str | None = None
+    markup_id: UUID | None = None
 
 
 class EntryInput(pydantic.BaseModel):
@@ -70,6 +70,12 @@ class EntryInput(pydantic.BaseModel):
     currency: Currency | None = Field(
         default=None, description="If given, must be the project's actuals': nothing is converted.", examples=["USD"]
     )
+    markup_id: UUID | None = Field(
+        default=None,
+        description="The mark-up of the baseline that was to pay for it, instead of a code; kept as sent, and a row of "
+        "its own in the variance where the baseline has no such mark-up.",
+        examples=[None],
+    )
 
     @pydantic.model_validator(mode="after")
     def _measured_in_something(self) -> Self:
@@ -77,9 +83,17 @@ class EntryInput(pydantic.BaseModel):
             raise PydanticCustomError("quantity_and_unit", "A quantity has a unit, and a unit a quantity: send both")
         return self
 
+    @pydantic.model_validator(mode="after")
+    def _counts_in_one_row(self) -> Self:
+        if self.markup_id is not None and (self.code or self.code_set or self.code_edition):
+            raise PydanticCustomError(
+                "entry_markup", "An entry with a markup_id has no code, code_set or code_edition: send one or the other"
+            )
+        return self
+
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A cost entry as it stands. `quantity` and `unit` are both there or both None."""
+    """A cost entry as it stands. `quantity` and `unit` are both there or both None. With a `markup_id`, no code."""
 
     entry_id: UUID
     amount: Decimal
@@ -91,6 +105,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     quantity: Decimal | None = None
     unit: str | None = None
     note: str | None = None
+    markup_id: UUID | None = None
 
 
 class EntryChange(Change, frozen=True):
@@ -105,6 +120,7 @@ class EntryChange(Change, frozen=True):
     quantity: Decimal | UnsetType | None = UNSET
     unit: str | UnsetType | None = UNSET
     note: str | UnsetType | None = UNSET
+    markup_id: UUID | UnsetType | None = UNSET
 
 
 def entry_from(sent: EntryInput) -> Entry:
@@ -120,6 +136,7 @@ def entry_from(sent: EntryInput) -> Entry:
         quantity=sent.quantity,
         unit=sent.unit,
         note=sent.note,
+        markup_id=sent.markup_id,
     )
 
 
@@ -133,6 +150,7 @@ def booked(entry: Entry) -> Booked:
         cost_type=entry.cost_type,
         quantity=entry.quantity,
         unit=entry.unit,
+        markup_id=entry.markup_id,
     )
 
 
@@ -161,7 +179,7 @@ def dearer(was: OccurrenceChange, now: OccurrenceChange) -> Decimal:
 
 
 class Sum(msgspec.Struct, frozen=True, kw_only=True):
-    """Of the entries of one code that are measured in one unit, or not at all: they add to the amount alone."""
+    """Of the entries of one code or mark-up, measured in one unit, or not at all: those add to the amount alone."""
 
     amount: Decimal = ZERO
     quantity: Decimal = Decimal(0)
@@ -169,11 +187,13 @@ class Sum(msgspec.Struct, frozen=True, kw_only=True):
 
 
 SumKey: TypeAlias = tuple[str, str]
-"""The code's key and the unit; "" for none."""
+"""The `scope_key` of the code or mark-up, and the unit; "" for none."""
 
 
 def sum_key(part: Booked) -> SumKey:
     """Which sum a part counts in."""
+    if part.markup_id is not None:
+        return scope_key(Scope(kind="markup", markup_id=part.markup_id)), part.unit or ""
     return code_key(part.code_set, part.code_edition, part.code), part.unit or ""
 
 
@@ -266,6 +286,14 @@ def scope_key(scope: Scope | None) -> str:
     return scope.kind if scope.markup_id is None else f"{scope.kind}{_SEPARATOR}{scope.markup_id}"
 
 
+def code_or_markup(key: str) -> tuple[str | None, str | None, str | None, UUID | None]:
+    """Code, set and edition of a `scope_key`, or else its mark-up."""
+    if key.count(_SEPARATOR) == 1:
+        return None, None, None, UUID(key.partition(_SEPARATOR)[2])
+    code_set, code_edition, code = code_of(key)
+    return code, code_set, code_edition, None
+
+
 class Explanation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What people say of a variance: what happened, why, and who sees to it."""
 
@@ -295,7 +323,11 @@ class FindingChange(Change, frozen=True):
     code_edition: str | UnsetType | None = UNSET
 
 
-def rebooked(entry: Entry, wanted: Mapping[str, object]) -> Entry | None:
-    """The entry with these fields; None where it would have a quantity without a unit, or a unit without a quantity."""
-    corrected = replace(entry, **wanted)
-    return corrected if (corrected.quantity is None) == (corrected.unit is None) else None
+def half_measured(entry: Entry) -> bool:
+    """Whether it has a quantity without a unit, or a unit without a quantity."""
+    return (entry.quantity is None) != (entry.unit is None)
+
+
+def in_two_rows(entry: Entry) -> bool:
+    """Whether it names both a mark-up and a code."""
+    return entry.markup_id is not None and bool(entry.code or entry.code_set or entry.code_edition)

@@ -83,7 +83,7 @@ class ActualsRow(msgspec.Struct, frozen=True):
 
 
 class CostTypeRow(msgspec.Struct, frozen=True):
-    """What it cost of one kind of money, in so many entries."""
+    """What it cost of one kind of money, in so many entries; what was booked against mark-ups is of none."""
 
     actuals_id: UUID
     cost_type: str
@@ -194,6 +194,8 @@ def types_changed(seen: Seen) -> Iterable[tuple[Key, tuple[Key, Decimal, int]]]:
     """One part per kind of money, however many entries the event has."""
     found: dict[str, tuple[Decimal, int]] = {}
     for part, sign in _parts(seen.event):
+        if part.markup_id is not None:
+            continue
         amount, entries = found.get(part.cost_type, (ZERO, 0))
         found[part.cost_type] = EXACT.add(amount, part.amount * sign), entries + sign
     actuals_id = identity(seen.raw_stream_id)
@@ -269,5 +271,5 @@ def _shown(row: FinishedProject, keys: Keys) -> FinishedProject:
 
 
 async def by_cost_type(reader: Reader, *, at: int) -> list[SpentOnType]:
-    """What finished projects cost, by kind of money."""
+    """What finished projects cost, by kind of money; not what was booked against mark-ups."""
     return await reader.rows(projection.sql["by_cost_type"], {"at": at}, SpentOnType)

@@ -32,7 +32,7 @@ from domain.costs import (
     Scope,
     Sum,
     booked,
-    code_of,
+    code_or_markup,
     dearer,
     joined,
     moved,
@@ -85,32 +85,37 @@ class CostEntry(msgspec.Struct, frozen=True):
     quantity: Decimal | None
     unit: str | None
     note: str | None
+    markup_id: UUID | None
     recorded_at: datetime
     recorded_by: UUID
     updated_at: datetime
 
 
 class SumRow(msgspec.Struct, frozen=True):
-    """Entries of one code in one unit, added up; the unit is "" where nothing was measured."""
+    """Entries of one code or mark-up in one unit, added up; the unit is "" where nothing was measured."""
 
     actuals_id: UUID
-    code_key: str
+    scope_key: str
     unit: str
     code: str | None
     code_set: str | None
     code_edition: str | None
+    markup_id: UUID | None
     amount: Decimal
     quantity: Decimal
     entries: int
 
 
 class CodeSum(msgspec.Struct, frozen=True):
-    """What was booked under a code. `quantity` is what was measured, if all of it was in one `unit`."""
+    """What was booked under a code, or against a mark-up. `quantity` is what was measured, if all of it was in one
+    `unit`.
+    """
 
-    code_key: str
+    scope_key: str
     code: str | None
     code_set: str | None
     code_edition: str | None
+    markup_id: UUID | None
     amount: Decimal
     quantity: Decimal | None
     unit: str | None
@@ -191,7 +196,7 @@ class RiskCost(msgspec.Struct, frozen=True):
 
 headers_table = Table("actuals_detail_headers", ActualsHeader, key=("actuals_id",))
 entries_table = Table("actuals_detail_entries", CostEntry, key=("actuals_id", "entry_id"))
-sums_table = Table("actuals_detail_sums", SumRow, key=("actuals_id", "code_key", "unit"))
+sums_table = Table("actuals_detail_sums", SumRow, key=("actuals_id", "scope_key", "unit"))
 corrections_table = Table(
     "actuals_detail_corrections", Correction, key=("actuals_id", "position", "seq"), append_only=True
 )
@@ -330,6 +335,7 @@ def entry_recorded(row: CostEntry | None, seen: Seen, entry: Entry) -> CostEntry
         entry.quantity,
         entry.unit,
         entry.note,
+        entry.markup_id,
         seen.recorded_at,
         identity(seen.raw_actor),
         seen.recorded_at,
@@ -355,7 +361,7 @@ def gone(row: object, seen: Seen, key: Key) -> None:
 
 
 def sums_changed(seen: Seen) -> Iterable[tuple[Key, tuple[Key, Sum]]]:
-    """One part per code and unit, however many entries the event has."""
+    """One part per code or mark-up and unit, however many entries the event has."""
     actuals_id = identity(seen.raw_stream_id)
     keyed = [((actuals_id, *key), each) for key, each in _sums(seen.event).items()]
     return [(key, (key, each)) for key, each in keyed]
@@ -367,8 +373,8 @@ def summed(row: SumRow | None, seen: Seen, part: tuple[Key, Sum]) -> SumRow | No
     now = joined(before, added)
     if not now.entries:
         return None
-    code_set, code_edition, code = code_of(key)
-    return SumRow(actuals_id, key, unit, code, code_set, code_edition, now.amount, now.quantity, now.entries)
+    names = code_or_markup(key)
+    return SumRow(actuals_id, key, unit, *names, now.amount, now.quantity, now.entries)
 
 
 class Noted(NamedTuple):
@@ -577,7 +583,7 @@ async def entries(
 async def sums(
     reader: Reader, actuals_id: UUID, *, at: int, limit: int | None = None, after: str | None = None
 ) -> list[CodeSum]:
-    """What was booked by code, in order of set, edition and code: a page after the key `after`, or all of it."""
+    """What was booked by code and by mark-up, in order of `scope_key`: a page after the key `after`, or all of it."""
     values = {"at": at, "actuals_id": actuals_id, "limit": limit, "after": after}
     return await reader.rows(projection.sql["sums"], values, CodeSum)
 

@@ -34,6 +34,7 @@ create table if not exists actuals_detail_entries (
   quantity numeric,
   unit text,
   note text,
+  markup_id uuid,
   recorded_at timestamptz not null,
   recorded_by uuid not null,
   updated_at timestamptz not null,
@@ -44,17 +45,18 @@ create table if not exists actuals_detail_entries (
 create table if not exists actuals_detail_sums (
   tenant uuid not null,
   actuals_id uuid not null,
-  code_key text collate "C" not null,
+  scope_key text collate "C" not null,
   unit text not null,
   code text,
   code_set text,
   code_edition text,
+  markup_id uuid,
   amount numeric not null,
   quantity numeric not null,
   entries integer not null,
   valid_from bigint not null,
   valid_to bigint not null,
-  primary key (tenant, actuals_id, code_key, unit, valid_to)
+  primary key (tenant, actuals_id, scope_key, unit, valid_to)
 ) partition by range (valid_to);
 create table if not exists actuals_detail_corrections (
   tenant uuid not null,
@@ -146,22 +148,23 @@ where project_id = %(project_id)s and valid_from <= %(at)s and valid_to > %(at)s
 
 -- name: entries : a page by id
 select actuals_id, entry_id, amount, booked_on, code, code_set, code_edition, cost_type, quantity, unit, note,
-  recorded_at, recorded_by, updated_at
+  markup_id, recorded_at, recorded_by, updated_at
 from actuals_detail_entries
 where actuals_id = %(actuals_id)s and entry_id > %(after)s and valid_from <= %(at)s and valid_to > %(at)s
   and (%(code)s::text is null or code = %(code)s)
 order by entry_id
 limit %(limit)s
 
--- name: sums : by code; a quantity only where all that was measured was in one unit
-select code_key, min(code) as code, min(code_set) as code_set, min(code_edition) as code_edition, sum(amount) as amount,
+-- name: sums : by code or mark-up; a quantity only where all that was measured was in one unit
+select scope_key, min(code) as code, min(code_set) as code_set, min(code_edition) as code_edition, markup_id,
+  sum(amount) as amount,
   case when count(*) filter (where unit <> '') = 1 then sum(quantity) filter (where unit <> '') end as quantity,
   case when count(*) filter (where unit <> '') = 1 then max(unit) end as unit, sum(entries)::integer as entries
 from actuals_detail_sums
-where actuals_id = %(actuals_id)s and (%(after)s::text is null or code_key > %(after)s)
+where actuals_id = %(actuals_id)s and (%(after)s::text is null or scope_key > %(after)s)
   and valid_from <= %(at)s and valid_to > %(at)s
-group by code_key
-order by code_key
+group by scope_key, markup_id
+order by scope_key
 limit %(limit)s
 
 -- name: corrections : newest first

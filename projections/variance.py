@@ -1,14 +1,13 @@
 """A project's variance, row by row: what its actuals and its baseline's lines say at one position, side by side."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from uuid import UUID
 
 import msgspec
 
 from domain.costs import Scope, code_key, scope_key
-from domain.markups import Bridge
-from domain.money import ZERO
+from domain.markups import Bridge, BridgeStep
 from domain.variance import Spent, beyond, variance
 from eventstore.db import Reader
 from projections import actuals_detail, estimate_detail
@@ -21,8 +20,8 @@ class VarianceRow(msgspec.Struct, frozen=True, kw_only=True):
 
     `variance` is actual − budget: positive is `over`, negative `under`. `fraction` is it as a fraction of the budget,
     null at budget 0. `quantity_part` (what more or less was done, at budgeted prices) and `price_part` add up to it;
-    null where quantities are missing or in several units. `needs_explanation`: it passes the company's threshold. What
-    a mark-up was to pay for is booked under codes, so its own actual cost is 0.
+    null where quantities are missing or in several units. `needs_explanation`: it passes the company's threshold. The
+    actual cost of a mark-up is what was booked against it; one that the baseline has not has no `name` and no budget.
     """
 
     kind: str
@@ -51,7 +50,7 @@ class VarianceRow(msgspec.Struct, frozen=True, kw_only=True):
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """All rows of a project's variance. The budgets of codes, risks and mark-ups add up to the total's, and so do the
-    actual costs; the codes are in order of `code_key`.
+    actual costs; the codes are in order of `code_key`, the mark-ups in the baseline's, then those it has not by id.
     """
 
     header: ActualsHeader
@@ -88,14 +87,16 @@ def compared(
     header: ActualsHeader,
     bridge: Bridge,
     lines: Iterable[CodeBudget],
-    sums: Iterable[CodeSum],
+    sums: Sequence[CodeSum],
     explanations: Iterable[ExplanationRow],
     threshold: Decimal,
 ) -> Comparison:
     """The rows of these answers. Without I/O."""
     told = _Telling({each.scope_key: each for each in explanations}, threshold)
     planned = {code_key(each.code_set, each.code_edition, each.code): each for each in lines}
-    spent = {each.code_key: each for each in sums}
+    spent = {each.scope_key: each for each in sums if each.markup_id is None}
+    marked = {each.markup_id: each for each in sums if each.markup_id is not None}
+    steps = {step.markup_id: step for step in bridge.steps if step.markup_id is not None}
     codes = [told.code(planned.get(key), spent.get(key)) for key in sorted({*planned, *spent})]
     return Comparison(
         header=header,
@@ -104,15 +105,8 @@ def compared(
             Scope(kind="risk"), "risk", None, Spent(amount=bridge.risk_adjustment), Spent(amount=header.risk_amount)
         ),
         markups=[
-            told.row(
-                Scope(kind="markup", markup_id=step.markup_id),
-                "markup",
-                step.name,
-                Spent(amount=step.amount),
-                Spent(amount=ZERO),
-            )
-            for step in bridge.steps
-            if step.kind not in {"risk", "margin"}
+            told.markup(markup_id, steps.get(markup_id), marked.get(markup_id))
+            for markup_id in [*steps, *sorted(marked.keys() - steps.keys())]
         ],
         codes=codes,
     )
@@ -131,6 +125,11 @@ class _Telling:
         assert named is not None
         scope = Scope(code=named.code, code_set=named.code_set, code_edition=named.code_edition)
         return self.row(scope, "code", None, _spent(planned), _spent(spent))
+
+    def markup(self, markup_id: UUID, step: BridgeStep | None, spent: CodeSum | None) -> VarianceRow:
+        """The row of a mark-up that is in the budget, in the actuals, or in both."""
+        scope, budget = Scope(kind="markup", markup_id=markup_id), Spent(amount=step.amount) if step else Spent()
+        return self.row(scope, "markup", step.name if step else None, budget, _spent(spent))
 
     def row(self, scope: Scope | None, kind: str, name: str | None, budget: Spent, actual: Spent) -> VarianceRow:
         """One row; without a scope, the total."""

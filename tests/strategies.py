@@ -237,6 +237,7 @@ _few = st.sampled_from(["A", "B", "C"])
 _edition = st.sampled_from(["2018", "2020"])
 _cost = {"amount": decimals(2, 9), "booked_on": _days}
 _cost_details = _codes | {"cost_type": _line_details["cost_type"], "note": _line_details["note"]}
+_against_markup = _with(markup_id=_one_of(LINE_IDS[:2]), code=st.none(), code_set=st.none(), code_edition=st.none())
 _scopes = (
     st.none()
     | st.fixed_dictionaries({}, optional=_codes)
@@ -252,13 +253,14 @@ def _both(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
 def entry_bodies() -> SearchStrategy[dict[str, Any]]:
     """Cost entries as RecordCosts takes them."""
     details = _cost_details | {"currency": st.sampled_from(["USD", "USD", "USD", "EUR"])}
-    return st.builds(_both, st.fixed_dictionaries(_entry | _cost, optional=details), _measured)
+    bodies = st.fixed_dictionaries(_entry | _cost, optional=details)
+    return st.builds(_both, bodies | st.builds(_both, bodies, _against_markup), _measured)
 
 
 _corrections = st.builds(
     _both,
     st.fixed_dictionaries({**_entry, "reason": text()}, optional=_cost | _cost_details),
-    _measured | _with(quantity=decimals()),
+    _measured | _with(quantity=decimals()) | _against_markup | _with(markup_id=st.none() | _one_of(LINE_IDS[:2])),
 ).filter(lambda body: len(body) > 2)
 
 BODIES: dict[tuple[str, str], SearchStrategy[dict[str, Any]]] = {

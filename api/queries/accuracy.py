@@ -105,7 +105,7 @@ def _grouping(row: ComparedProject, by: By) -> Fractions:
 
 
 async def _by_cost_type(view: View, rows: Iterable[ComparedProject]) -> list[Fractions]:
-    """A fraction for each project and kind of money that was budgeted or spent in it; of base lines, without risks."""
+    """A fraction for each project and kind of money that was budgeted or spent in it; base lines and codes alone."""
     baselines = [row.baseline_id for row in rows]
     budgeted: dict[tuple[UUID, str], Decimal] = {
         (each.estimate_id, each.cost_type): each.amount

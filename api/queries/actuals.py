@@ -71,10 +71,10 @@ async def entries_of_actuals(
 
 @get("/actuals/{id:uuid}/codes", operation_id="CodesOfActuals", tags=["actuals"], opt=_OF_ACTUALS)
 async def codes_of_actuals(paged: NamedDependency[PagedView], id: FromPath[UUID]) -> Response[Page[CodeSum]]:
-    """What was booked under each cost code, added up."""
+    """What was booked under each cost code, and against each mark-up, added up."""
     found(await actuals_detail.actuals(paged.reader, id, at=paged.at))
     rows = await actuals_detail.sums(paged.reader, id, at=paged.at, limit=paged.limit + 1, after=paged.after(str))
-    return paged.page(rows, lambda row: row.code_key)
+    return paged.page(rows, lambda row: row.scope_key)
 
 
 @get("/actuals/{id:uuid}/corrections", operation_id="CorrectionsOfActuals", tags=["actuals"], opt=_OF_ACTUALS)

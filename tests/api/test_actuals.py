@@ -163,6 +163,29 @@ def risks(company: Company, estimate: UUID) -> list[str]:
     ]
 
 
+def test_a_cost_against_a_markup_or_refused(company: Company) -> None:
+    project, markup_id = company.project(), str(uuid4())
+    estimate, actuals = company.estimate(project), uuid4()
+    markup = {"markup_id": markup_id, "kind": "overhead", "name": "Site", "on": "direct", "amount": "5"}
+    company.estimator.done("estimate", estimate, "set-markups", {"markups": [markup]})
+    company.estimator.done("estimate", estimate, "submit-estimate")
+    opening = {"project_id": str(project), "baseline_id": str(estimate)}
+    company.estimator.done("actuals", actuals, "open-actuals", opening)
+    both = {"entries": [cost(markup_id=markup_id)]}
+    answer = company.estimator.command("actuals", actuals, "record-costs", both)
+    assert faults(answer, "request.body-invalid") == ["/entries/0"]
+    entry = cost(markup_id=markup_id, code=None)
+    company.estimator.done("actuals", actuals, "record-costs", {"entries": [entry]})
+    coded = {"entry_id": entry["entry_id"], "code": "A", "reason": "x"}
+    problem(company.estimator.command("actuals", actuals, "correct-cost", coded), 422, "actuals.code-and-markup")
+    dearer = {"entry_id": entry["entry_id"], "amount": "7", "reason": "Misread"}
+    receipt = company.estimator.done("actuals", actuals, "correct-cost", dearer)
+    [row] = company.viewer.seen(receipt, f"/actuals/{actuals}/variance").json()["markups"]
+    assert (row["markup_id"], row["name"], row["budget"], row["actual"]) == (markup_id, "Site", "5.00", "7.00")
+    [booked] = company.viewer.get(f"/actuals/{actuals}/codes").json()["items"]
+    assert (booked["markup_id"], booked["code"], booked["amount"]) == (markup_id, None, "7.00")
+
+
 def test_the_cost_of_a_risk_is_corrected_or_refused(company: Company) -> None:
     project, actuals = opened(company)
     estimate = company.estimate(project)

@@ -52,6 +52,7 @@ from domain.costs import (
     OccurrenceChange,
     Scope,
     Sum,
+    booked,
     code_key,
     scope_key,
 )
@@ -211,6 +212,9 @@ def test_recording_too_many_is_refused() -> None:
     [
         ({"quantity": None}, ("entries", 0)),
         ({"unit": None}, ("entries", 0)),
+        ({"markup_id": str(OTHER)}, ("entries", 0)),
+        ({"markup_id": str(OTHER), "code": None, "code_set": None}, ("entries", 0)),
+        ({"markup_id": "overheads", "code": None}, ("entries", 0, "markup_id")),
         ({"unit": "parsec"}, ("entries", 0, "unit")),
         ({"amount": "1.005"}, ("entries", 0, "amount")),
         ({"amount": 1.5}, ("entries", 0, "amount")),
@@ -265,6 +269,31 @@ def test_a_correction_corrects_something_and_says_why() -> None:
         correct()
     with pytest.raises(pydantic.ValidationError, match="not blank"):
         correct(note="x", reason=" ")
+
+
+def test_a_cost_against_a_markup() -> None:
+    against: dict[str, object] = {"markup_id": str(OTHER), "code": None, "code_set": None, "code_edition": None}
+    no_code: dict[str, Any] = {"code": None, "code_set": None, "code_edition": None}
+    entry = replace(RECORDED_ENTRY, markup_id=OTHER, **no_code)
+    scene = given(actuals, OPENED)
+    scene.when(record(body(**against))).then(CostsRecorded(entries=(entry,)))
+    row = scope_key(Scope(kind="markup", markup_id=OTHER))
+    assert [(key, each.amount) for key, each in scene.state.sums.items()] == [((row, "SY"), Decimal("25914.20"))]
+    scene.when(correct(code="2104505/00120")).then_rejected("actuals.code-and-markup", entry_id=str(ENTRY))
+    scene.when(correct(code="2104505/00120", markup_id=None)).then_accepted()
+    assert [key for key, _ in scene.state.sums] == [code_key(None, None, "2104505/00120")]
+    scene.when(correct(markup_id=str(OTHER))).then_rejected("actuals.code-and-markup")
+    scene.when(correct(**against)).then(
+        CostCorrected(
+            entry_id=ENTRY,
+            was=EntryChange(code="2104505/00120", markup_id=None),
+            now=EntryChange(code=None, markup_id=OTHER),
+            booked_was=replace(booked(entry), code="2104505/00120", markup_id=None),
+            booked_now=booked(entry),
+            reason="Wrong code",
+        )
+    )
+    assert [key for key, _ in scene.state.sums] == [row]
 
 
 def test_removing() -> None:

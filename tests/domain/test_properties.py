@@ -262,6 +262,7 @@ def check_actuals(actuals: Actuals) -> None:
     """Sums agree with a computation of their own; what was removed is gone."""
     entries = list(actuals.entries.values())
     assert all((entry.quantity is None) == (entry.unit is None) for entry in entries)
+    assert all(entry.markup_id is None or _place(entry) == (None, None, None) for entry in entries)
     assert dict(actuals.sums.items()) == recomputed(entries)
     costs = [*(entry.amount for entry in entries), *(risk.cost for risk in actuals.risk_costs.values())]
     assert recorded_amount(actuals) == sum(costs, Decimal(0))
@@ -270,18 +271,23 @@ def check_actuals(actuals: Actuals) -> None:
 
 
 def recomputed(entries: list[Entry]) -> dict[tuple[str, str], Sum]:
-    """What entries add up to, code by code and unit by unit, in fractions."""
+    """What entries add up to, code by code, mark-up by mark-up and unit by unit, in fractions."""
     found = {}
-    for key in {(entry.code_set, entry.code_edition, entry.code, entry.unit) for entry in entries}:
-        own = [e for e in entries if (e.code_set, e.code_edition, e.code, e.unit) == key]
+    for key in {(*_place(entry), entry.markup_id, entry.unit) for entry in entries}:
+        own = [each for each in entries if (*_place(each), each.markup_id, each.unit) == key]
+        row = f"markup\x1f{key[3]}" if key[3] else code_key(*key[:3])
         amount = sum((Fraction(each.amount) for each in own), Fraction(0))
         quantity = sum((Fraction(each.quantity or 0) for each in own), Fraction(0))
-        found[code_key(*key[:3]), key[3] or ""] = Sum(
+        found[row, key[4] or ""] = Sum(
             amount=Decimal(int(amount * 100)).scaleb(-2),
             quantity=Decimal(int(quantity * 10**6)).scaleb(-6),
             entries=len(own),
         )
     return found
+
+
+def _place(entry: Entry) -> tuple[str | None, str | None, str | None]:
+    return entry.code_set, entry.code_edition, entry.code
 
 
 different_lines = st.lists(

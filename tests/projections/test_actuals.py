@@ -107,7 +107,7 @@ async def test_actuals_in_full(world: World, company: Company) -> None:
             ("A", D("32.00"), D(10), 2),
             ("C", D("16.00"), D(10), 1),
         ]
-        page = await actuals_detail.sums(reader, actuals_id, at=NOW, limit=5, after=sums[0].code_key)
+        page = await actuals_detail.sums(reader, actuals_id, at=NOW, limit=5, after=sums[0].scope_key)
         assert page == sums[1:]
         of_code = await actuals_detail.entries(reader, actuals_id, at=NOW, limit=9, code="B")
         assert [each.entry_id for each in of_code] == [UUID(cost(2)["entry_id"])]
@@ -166,6 +166,45 @@ async def test_variance_row_by_row(world: World, company: Company) -> None:
         [occurred] = await actuals_detail.risks(reader, actuals_id, at=NOW, limit=9)
         assert (occurred.cost, occurred.note, occurred.estimate_id) == (D(25), "Peat", estimate_id)
         assert await variance.of_actuals(reader, actuals_id, at=1, threshold=TEN_PERCENT) is None
+
+
+async def test_costs_against_markups(world: World, company: Company) -> None:
+    project_id, estimate_id = await budget(company)
+    actuals_id = await opened(company, project_id, estimate_id)
+    against: dict[str, Any] = {"code": None, "quantity": None, "unit": None}
+    office, unknown = UUID(int=88), UUID(int=99)
+    entries = [cost(1, cost_type="labour"), cost(2, **against, markup_id=str(office), amount="3.00")]
+    entries += [cost(3, **against, markup_id=str(unknown)), cost(4, **against, markup_id=str(office), amount="2.50")]
+    before = await book(company, actuals_id, "record-costs", entries=entries)
+    moved = {"entry_id": cost(3)["entry_id"], "markup_id": None, "code": "B", "reason": "Not the office's"}
+    await book(company, actuals_id, "correct-cost", **moved)
+    said = {"narrative": "Two months more.", "scope": {"kind": "markup", "markup_id": str(office)}}
+    await book(company, actuals_id, "explain-variance", **said)
+    await book(company, actuals_id, "finish-actuals", finished_on="2022-10-14")
+    await (await world.engine()).advance(company.tenant)
+    async with company.reading() as reader:
+        found = await variance.of_actuals(reader, actuals_id, at=before, threshold=TEN_PERCENT)
+        assert found is not None
+        assert [(each.markup_id, each.name, each.budget, each.actual) for each in found.markups] == [
+            (office, "Office", D("4.15"), D("5.50")),
+            (unknown, None, D(0), D(16)),
+        ]
+        assert sum(row.actual for row in found.rows) == found.total.actual == D("37.50")
+        sums = await actuals_detail.sums(reader, actuals_id, at=before)
+        assert [(each.code, each.markup_id, each.amount, each.entries) for each in sums] == [
+            ("A", None, D(16), 1),
+            (None, office, D("5.50"), 2),
+            (None, unknown, D(16), 1),
+        ]
+        now = await variance.of_actuals(reader, actuals_id, at=NOW, threshold=TEN_PERCENT)
+        assert now is not None
+        [row] = now.markups
+        assert (row.actual, row.variance, row.word, row.narrative) == (D("5.50"), D("1.35"), "over", "Two months more.")
+        assert [(each.code, each.actual) for each in now.codes] == [("A", D(16)), ("B", D(16))]
+        [entry] = await actuals_detail.entries(reader, actuals_id, at=NOW, limit=9, code="B")
+        assert entry.markup_id is None
+        types = await accuracy.by_cost_type(reader, at=NOW)
+        assert {each.cost_type: each.amount for each in types} == {"labour": D(16), "other": D(16)}
 
 
 async def test_the_cost_of_a_risk_is_corrected_everywhere(world: World, company: Company) -> None:

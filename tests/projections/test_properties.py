@@ -71,6 +71,7 @@ def costing() -> list[tuple[Ref, Command]]:
     ]
     risk = {"kind": "threat", "title": "Peat", "probability": "0.4", "low": "20", "high": "60"}
     markup = {"kind": "overhead", "name": "Overhead", "markup_id": str(LINE_IDS[0]), "on": "direct", "rate": "0.1"}
+    overhead = {"entry_id": str(LINE_IDS[2]), "markup_id": str(LINE_IDS[0]), "code": None}
     named = {"estimate_id": str(own.id), "risk_id": str(LINE_IDS[0])}
     occurred = {**named, "cost": "48", "occurred_on": "2020-01-01", "note": "Peat"}
     cost = {"amount": "12.34", "booked_on": "2020-01-01", "quantity": "7", "unit": "EA", "code": "A"}
@@ -83,6 +84,7 @@ def costing() -> list[tuple[Ref, Command]]:
         (actuals, command("actuals", "open-actuals", baseline_id=str(own.id), project_id=str(PROJECT_IDS[1]))),
         (actuals, command("actuals", "record-costs", entries=[{"entry_id": str(LINE_IDS[0]), **cost}])),
         (actuals, command("actuals", "record-costs", entries=[{"entry_id": str(LINE_IDS[1]), **cost, "code": None}])),
+        (actuals, command("actuals", "record-costs", entries=[{**cost, **overhead}])),
         (actuals, command("actuals", "record-risk-occurrence", **occurred)),
         (actuals, command("actuals", "correct-risk-cost", cost="9", reason="Account", **named)),
     ]
@@ -270,6 +272,16 @@ async def _same_variance(reader: Reader, actuals_id: UUID, state: Actuals, basel
     assert sum(row.variance for row in rows) == found.total.variance
     lines = [each for each in baseline.lines.values() if each.pricing == "base"]
     entries = list(state.entries.values())
+    marked = [each for each in entries if each.markup_id is not None]
+    budgets = {step.markup_id: step.amount for step in bid.steps if step.markup_id}
+    others = sorted({each.markup_id for each in marked if each.markup_id} - set(budgets))
+    assert [(row.markup_id, row.budget) for row in found.markups] == [
+        *budgets.items(),
+        *((each, Decimal(0)) for each in others),
+    ]
+    for row in found.markups:
+        assert row.actual == sum((each.amount for each in marked if each.markup_id == row.markup_id), Decimal(0))
+    entries = [each for each in entries if each.markup_id is None]
     keys = sorted({*map(_code, lines), *map(_code, entries)})
     assert [_code(row) for row in found.codes] == keys
     for key, row in zip(keys, found.codes, strict=True):
