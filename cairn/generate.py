@@ -125,6 +125,8 @@ OUTCOMES = (
 )
 
 """A project ends in one of these; some are likelier than others."""
+SPENT = ("indirect", "overhead")
+"""Mark-ups that pay for something; a contingency is for what may never come."""
 ADDED_LATER = 10_000
 """The number of the line that a bid has and the schematic estimate had not."""
 
@@ -156,6 +158,7 @@ class _Project:
         self.outcome = self.draw.choice(OUTCOMES)
         self.began_on = FIRST_DAY + timedelta(days=self.draw.randrange(900))
         self.lines = [self._line(index) for index in range(max(3, round(lines * self.draw.uniform(0.5, 1.5))))]
+        self.markups = self._markups()
         self.first, self.bid = self._named("version 1"), self._named("version 2")
 
     def commands(self) -> Iterator[Command]:
@@ -187,7 +190,7 @@ class _Project:
         started = self._started("Schematic estimate", self.began_on, 4, "schematic design")
         yield Command("estimate", self.first, "start-estimate", started)
         yield Command("estimate", self.first, "import-lines", {"lines": [dict(line) for line in self.lines]})
-        yield Command("estimate", self.first, "set-markups", {"markups": self._markups()})
+        yield Command("estimate", self.first, "set-markups", {"markups": self.markups})
         for index, risk in enumerate(self.draw.sample(RISKS, self.draw.randrange(2, 6))):
             yield Command("estimate", self.first, "add-risk", self._risk(index, risk))
         margin = _fraction(self.draw.uniform(0.04, 0.15))
@@ -231,6 +234,7 @@ class _Project:
         yield Command("actuals", own, "open-actuals", {"project_id": str(self.id), "baseline_id": str(self.bid)})
         bias = self.draw.gauss(1.03, 0.07)
         entries = [self._booked(line, bias) for line in self.lines]
+        entries += [self._booked_markup(markup, bias) for markup in self.markups if markup["kind"] in SPENT]
         yield Command("actuals", own, "record-costs", {"entries": entries})
         days = self.draw.randrange(180, 700)
         yield Command("actuals", own, "set-duration", {"days": days})
@@ -246,6 +250,17 @@ class _Project:
             "quantity": f"{measured:g}" if measured == 1 else f"{measured:.2f}",
             "amount": f"{amount:.2f}",
             "booked_on": str(self.began_on + timedelta(days=100 + self.draw.randrange(180))),
+        }
+
+    def _booked_markup(self, markup: dict[str, Any], bias: float) -> dict[str, Any]:
+        """What running the site and the office took: roughly what the mark-up was to bring."""
+        amount = self._base() * float(markup["rate"]) * bias * self.draw.gauss(1, 0.1)
+        return {
+            "entry_id": str(uuid5(self.id, f"booked {markup['markup_id']}")),
+            "markup_id": markup["markup_id"],
+            "cost_type": "other",
+            "amount": _price(amount),
+            "booked_on": str(self.began_on + timedelta(days=300)),
         }
 
     def _line(self, index: int) -> dict[str, Any]:
