@@ -314,25 +314,28 @@ def _appended_events(
 
 def recorded_of(tenant: UUID, unit: Unit, events: Sequence[Event], appended: Appended) -> list[Recorded[Event]]:
     """The events of a unit as the log now holds them, without reading them back."""
-    return [
-        Recorded(
-            tenant,
-            appended.first + index,
+    actor, command_id = unit.actor.bytes, unit.command_id.bytes
+    recorded = []
+    for position, (new, event, leaf) in enumerate(
+        zip(unit.events, events, appended.leaves, strict=True), appended.first
+    ):
+        stream_id = new.stream_id.bytes
+        row = (
+            position,
             appended.recorded_at,
             new.version,
             new.schema_version,
-            new.stream_id.bytes,
+            stream_id,
             new.event_id.bytes,
-            unit.actor.bytes,
-            unit.command_id.bytes,
+            actor,
+            command_id,
             new.type,
-            appended.leaves[index],
+            leaf,
             unit.metadata,
             new.payload,
-            event,
         )
-        for index, (new, event) in enumerate(zip(unit.events, events, strict=True))
-    ]
+        recorded.append(Recorded(tenant, position, stream_id, new.type, row, event))
+    return recorded
 
 
 __all__ = ["Appender", "Inline", "recorded_of"]

@@ -16,13 +16,11 @@ from psycopg.pq import Format
 from psycopg.types.string import ByteaBinaryLoader
 
 from domain.decider import Event
-from eventstore import codec, pages, sql
+from eventstore import codec, sql
 from eventstore.db import Connection, Cursor, Database, Reader, Unavailable
-from eventstore.pages import Joined
+from eventstore.pages import Neighbours
 
 E_co = TypeVar("E_co", bound=Event, covariant=True)
-
-Bodies = Sequence[bytes] | Joined
 
 SQL = sql.beside(__file__)
 
@@ -33,9 +31,6 @@ STILL_RECOVERING = frozenset({"CA003", "25006"})
 """The database replays its own log, and its history is not decided yet: our SQLSTATE, and that of a transaction which
 began read-only before the recovery ended."""
 
-READ_AHEAD_EVENTS = 1_000
-"""Events of a page that is read ahead."""
-
 RUN_EVENTS = 125
 """Events that travel as one row, and are decoded in one call. The server joins so many without asking its system for
 memory each time."""
@@ -45,6 +40,26 @@ LARGE_BYTES = 16_384
 
 PAGE_EVENTS = 2_000
 """Events fetched in one round trip when a stream or log is read from end to end."""
+
+
+COLUMNS = (
+    "position",
+    "recorded_at",
+    "stream_version",
+    "schema_version",
+    "stream_id",
+    "event_id",
+    "actor",
+    "command_id",
+    "type",
+    "leaf",
+    "metadata",
+    "payload",
+)
+"""What a stored row has."""
+
+_POSITION, _RECORDED_AT, _STREAM_VERSION, _SCHEMA_VERSION, _STREAM_ID, _EVENT_ID = range(6)
+_ACTOR, _COMMAND_ID, _TYPE, _LEAF, _METADATA, _PAYLOAD = range(6, 12)
 
 
 class Metadata(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -63,36 +78,76 @@ class Metadata(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Recorded(msgspec.Struct, Generic[E_co], frozen=True, gc=False):
-    """An event as the log holds it. Instants are UTC. Ids are kept as they came (16 bytes) until they are asked for,
-    and so are the bodies, which neighbours may share.
+    """An event as the log holds it. Instants are UTC.
+
+    What most readers never look at stays in the row, or in the run of neighbours, the event was `kept` in; ids stay as
+    they came (16 bytes) until they are asked for.
     """
 
     tenant: UUID
     position: int
-    recorded_at: datetime
-    stream_version: int
-    schema_version: int
     raw_stream_id: bytes
-    raw_event_id: bytes
-    raw_actor: bytes
-    raw_command_id: bytes
     type: str
-    leaf: bytes
-    kept_metadata: bytes | Joined
-    kept_payload: bytes | Joined
+    kept: tuple[Any, ...] | Neighbours
     event: E_co
+
+    def _kept(self, column: int) -> Any:
+        kept = self.kept
+        return kept[column] if isinstance(kept, tuple) else kept.at(self.position, column)
+
+    @property
+    def recorded_at(self) -> datetime:
+        """When it was appended; the same instant for all events of an append."""
+        instant: datetime = self._kept(_RECORDED_AT)
+        return instant
+
+    @property
+    def stream_version(self) -> int:
+        """Its number in its stream, from 1."""
+        version: int = self._kept(_STREAM_VERSION)
+        return version
+
+    @property
+    def schema_version(self) -> int:
+        """Of its type, when it was stored."""
+        version: int = self._kept(_SCHEMA_VERSION)
+        return version
+
+    @property
+    def raw_event_id(self) -> bytes:
+        """16 bytes of a UUIDv7 of its own."""
+        raw: bytes = self._kept(_EVENT_ID)
+        return raw
+
+    @property
+    def raw_actor(self) -> bytes:
+        """16 bytes: see `actor`."""
+        raw: bytes = self._kept(_ACTOR)
+        return raw
+
+    @property
+    def raw_command_id(self) -> bytes:
+        """16 bytes: see `command_id`."""
+        raw: bytes = self._kept(_COMMAND_ID)
+        return raw
+
+    @property
+    def leaf(self) -> bytes:
+        """32 bytes: its hash in the log's tree."""
+        leaf: bytes = self._kept(_LEAF)
+        return leaf
 
     @property
     def raw_metadata(self) -> bytes:
         """How the command came in, as stored."""
-        kept = self.kept_metadata
-        return kept.at(self.position) if isinstance(kept, Joined) else kept
+        raw: bytes = self._kept(_METADATA)
+        return raw
 
     @property
     def payload(self) -> bytes:
         """The body's exact bytes."""
-        kept = self.kept_payload
-        return kept.at(self.position) if isinstance(kept, Joined) else kept
+        body: bytes = self._kept(_PAYLOAD)
+        return body
 
     @property
     def stream_id(self) -> UUID:
@@ -446,14 +501,6 @@ def _outcomes(units: Sequence[Unit], row: tuple[Any, ...]) -> list[Outcome]:
     return outcomes
 
 
-def _recorded(tenant: UUID, row: tuple[Any, ...]) -> Recorded[Event]:
-    return Recorded(*(tenant, *row, codec.decode(row[8], row[3], row[11])))
-
-
-COLUMNS = tuple(name.removeprefix("raw_").removeprefix("kept_") for name in Recorded.__struct_fields__[1:-1])
-"""What a stored row has: all but the tenant and the decoded event."""
-
-
 class Stored(NamedTuple):
     """An event's row, not yet decoded: what a reader gets who must survive an event that today's code can't read."""
 
@@ -468,7 +515,9 @@ class Stored(NamedTuple):
 
     def decoded(self) -> Recorded[Event]:
         """The event. Raises codec.Undecodable."""
-        return _recorded(self.tenant, self.row)
+        row = self.row
+        event = codec.decode(row[_TYPE], row[_SCHEMA_VERSION], row[_PAYLOAD])
+        return Recorded(self.tenant, row[_POSITION], row[_STREAM_ID], row[_TYPE], row, event)
 
 
 async def _fetch(reader: Reader, statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
@@ -505,35 +554,38 @@ async def read_log(
 
 
 class Run:
-    """Neighbours in a company's log, not yet decoded: columns of a stored row, the two bodies joined or one by one.
-    `size`: bytes of the payloads.
+    """Neighbours in a company's log, not yet decoded: their rows, or the joined values of these.
+    `position`: of the last; `size`: bytes of the payloads.
     """
 
-    __slots__ = ("_columns", "_metadata", "_payloads", "_tenant", "position", "size")
+    __slots__ = ("_of", "_tenant", "position", "size")
 
-    def __init__(self, tenant: UUID, columns: Sequence[Sequence[Any]], metadata: Bodies, payloads: Bodies) -> None:
-        self.position: int = columns[0][-1]
-        self.size = len(payloads.body) if isinstance(payloads, Joined) else sum(map(len, payloads))
+    def __init__(self, tenant: UUID, of: Sequence[Stored] | Neighbours) -> None:
+        self._of = of
         self._tenant = tenant
-        self._columns = columns
-        self._metadata = metadata
-        self._payloads = payloads
+        if isinstance(of, Neighbours):
+            self.position, self.size = of.first + len(of) - 1, len(of.payloads)
+        else:
+            self.position, self.size = of[-1].position, sum(len(stored.row[_PAYLOAD]) for stored in of)
 
     def __len__(self) -> int:
-        return len(self._columns[0])
+        return len(self._of)
 
-    def stored(self) -> list[Stored]:
+    def stored(self) -> Sequence[Stored]:
         """Each by itself, for a reader who must survive an event that today's code can't read."""
-        bodies = [each.parts() if isinstance(each, Joined) else each for each in (self._metadata, self._payloads)]
-        return [Stored(self._tenant, row) for row in zip(*self._columns, *bodies, strict=True)]
+        of = self._of
+        if not isinstance(of, Neighbours):
+            return of
+        return [Stored(self._tenant, row) for row in zip(*map(of.column, range(len(COLUMNS))), strict=True)]
 
     def decoded(self) -> list[Recorded[Event]]:
         """All of them. Raises codec.Undecodable when one of them cannot be read."""
-        if isinstance(self._payloads, Joined) and isinstance(self._metadata, Joined):
-            events = codec.decode_joined(self._columns[8], self._columns[3], self._payloads.body)
+        of = self._of
+        if isinstance(of, Neighbours):
+            events = codec.decode_joined(of.types, of.column(_SCHEMA_VERSION), of.payloads)
             if events is not None:
-                bodies = repeat(self._metadata), repeat(self._payloads)
-                return list(map(Recorded, repeat(self._tenant), *self._columns, *bodies, events))
+                positions, streams = of.column(_POSITION), of.column(_STREAM_ID)
+                return list(map(Recorded, repeat(self._tenant), positions, streams, of.types, repeat(of), events))
         return [stored.decoded() for stored in self.stored()]
 
 
@@ -549,21 +601,16 @@ async def read_page(reader: Reader, *, after: int = 0, to: int = POSITION_MAX, l
     if runs or last >= to:
         return runs
     beyond = await read_log(reader, after=last, to=to, limit=RUN_EVENTS)  # behind a hole, which is others' to report
-    return [_run_of(beyond)] if beyond else []
+    return [Run(reader.tenant, beyond)] if beyond else []
 
 
 async def _run(reader: Reader, row: tuple[Any, ...], last: int) -> Run:
-    after, count, largest, *joined, metadata_lengths, metadata, lengths, payloads = row
-    if largest <= LARGE_BYTES and (columns := pages.columns(count, joined)) is not None:
-        first: int = columns[0][0]
-        bodies = Joined(metadata, metadata_lengths, 0, first), Joined(payloads, lengths, 1, first)
-        return Run(reader.tenant, columns, *bodies)
-    return _run_of(await read_log(reader, after=after, to=min(after + RUN_EVENTS, last), limit=RUN_EVENTS))
-
-
-def _run_of(page: Sequence[Stored]) -> Run:
-    *columns, metadata, payloads = zip(*[stored.row for stored in page], strict=True)
-    return Run(page[0].tenant, columns, metadata, payloads)
+    after, count, largest, greatest, *joined = row
+    if largest <= LARGE_BYTES and greatest == after + count:  # positions are unique: none is missing
+        neighbours = Neighbours(after + 1, count, joined)
+        if len(neighbours.types) == count:
+            return Run(reader.tenant, neighbours)
+    return Run(reader.tenant, await read_log(reader, after=after, to=min(after + RUN_EVENTS, last), limit=RUN_EVENTS))
 
 
 async def read_all(reader: Reader, *, after: int = 0, to: int = POSITION_MAX) -> AsyncIterator[list[Recorded[Event]]]:
@@ -571,15 +618,22 @@ async def read_all(reader: Reader, *, after: int = 0, to: int = POSITION_MAX) ->
 
     Raises codec.Undecodable at an event that today's code cannot read.
     """
-    coming = asyncio.ensure_future(read_page(reader, after=after, to=to, limit=READ_AHEAD_EVENTS))
+    coming = asyncio.ensure_future(read_page(reader, after=after, to=to))
     try:
         while page := await coming:
-            coming = asyncio.ensure_future(read_page(reader, after=page[-1].position, to=to, limit=READ_AHEAD_EVENTS))
+            coming = asyncio.ensure_future(read_page(reader, after=page[-1].position, to=to))
             await asyncio.sleep(0)  # the question goes out
             for run in page:
                 yield run.decoded()
+                await _take_in()
     finally:  # not cancelled: that would reach the server, and take the reader's transaction with it
         await asyncio.gather(coming, return_exceptions=True)
+
+
+async def _take_in() -> None:
+    """Takes in what has come meanwhile: a socket holds a fraction of a page, and the server waits while it is full."""
+    await asyncio.sleep(0)  # the loop sees that something came
+    await asyncio.sleep(0)  # and whoever waits for it reads it
 
 
 async def of_command(reader: Reader, command_id: UUID, first: int) -> list[Stored]:

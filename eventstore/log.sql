@@ -37,8 +37,7 @@ limit %(limit)s
 -- it would fill the memory of both sides.
 select g.after, run.* from generate_series(%(after)s::bigint, %(last)s::bigint - 1, %(run)s::bigint) as g (after)
 cross join lateral (
-  select count(*), max(octet_length(e.payload)),
-    string_agg(int8send(e.position), ''), string_agg(timestamptz_send(e.recorded_at), ''),
+  select count(*), max(octet_length(e.payload)), max(e.position), string_agg(timestamptz_send(e.recorded_at), ''),
     string_agg(int4send(e.stream_version), ''), string_agg(int2send(e.schema_version), ''),
     string_agg(uuid_send(e.stream_id), ''), string_agg(uuid_send(e.event_id), ''),
     string_agg(uuid_send(e.actor), ''), string_agg(uuid_send(e.command_id), ''),

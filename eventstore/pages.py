@@ -32,55 +32,63 @@ def _instants(count: int, body: bytes) -> list[datetime]:
     return list(map(instants.__getitem__, values))
 
 
-class Joined:
-    """Values of neighbouring events, taken apart when one is asked for: most readers want the decoded event alone.
-    `lengths`: of each, as integers of four bytes; `between`: bytes that stand between two.
+def _bodies(joined: bytes, lengths: bytes, between: int) -> list[bytes]:
+    """`lengths`: of each, as integers of four bytes; `between`: bytes that stand between two."""
+    each = _integers("i", len(lengths) // 4)(lengths)
+    ends = accumulate(length + between for length in each)
+    return [joined[end - between - length : end - between] for length, end in zip(each, ends, strict=True)]
+
+
+class Neighbours:
+    """Neighbouring events as the joined values of their columns, which are numbered as in a stored row. A column is
+    taken apart when it is first asked for: most readers want the decoded event alone.
     """
 
-    __slots__ = ("_between", "_first", "_lengths", "_parts", "body")
+    __slots__ = ("_columns", "_count", "_joined", "first", "payloads", "types")
 
-    def __init__(self, body: bytes, lengths: bytes, between: int, first: int) -> None:
-        self.body = body
-        self._lengths = lengths
-        self._between = between
-        self._first = first
-        self._parts: list[bytes] | None = None
+    def __init__(self, first: int, count: int, joined: Sequence[Any]) -> None:
+        """`joined`: a row's columns from the instants to the leaves, then lengths and bodies of metadata and payloads.
+        `types` has more elements than `count` when the types cannot be told apart.
+        """
+        self.first = first
+        self.types: list[str] = joined[7].split("\n")
+        self.payloads: bytes = joined[-1]
+        self._count = count
+        self._joined = joined
+        self._columns: list[Sequence[Any] | None] = [None] * 12
 
-    def parts(self) -> list[bytes]:
-        """All of them."""
-        if self._parts is None:
-            lengths = _integers("i", len(self._lengths) // 4)(self._lengths)
-            ends = accumulate(length + self._between for length in lengths)
-            body, between = self.body, self._between
-            self._parts = [
-                body[end - between - length : end - between] for length, end in zip(lengths, ends, strict=True)
-            ]
-        return self._parts
+    def __len__(self) -> int:
+        return self._count
 
-    def at(self, position: int) -> bytes:
-        """That of the event at a position."""
-        return self.parts()[position - self._first]
+    def column(self, number: int) -> Sequence[Any]:
+        """All values of a column."""
+        found = self._columns[number]
+        if found is None:
+            found = self._columns[number] = self._taken_apart(number)
+        return found
 
+    def at(self, position: int, number: int) -> Any:
+        """What the event at a position has in a column."""
+        return (self._columns[number] or self.column(number))[position - self.first]
 
-def columns(count: int, joined: Sequence[Any]) -> tuple[Sequence[Any], ...] | None:
-    """The columns of `count` neighbours, from the joined values of a stored row's but for the bodies, in their order.
-    None when these are no neighbours, or cannot be told apart.
-    """
-    positions, instants, stream_versions, schema_versions, streams, ids, actors, commands, types, leaves = joined
-    numbers = _integers("q", count)(positions)
-    named: list[str] = types.split("\n")
-    if len(named) != count or numbers != tuple(range(numbers[0], numbers[0] + count)):
-        return None
-    sixteen = _pieces(16, count)
-    return (
-        numbers,
-        _instants(count, instants),
-        _integers("i", count)(stream_versions),
-        _integers("h", count)(schema_versions),
-        sixteen(streams),
-        sixteen(ids),
-        sixteen(actors),
-        sixteen(commands),
-        named,
-        _pieces(32, count)(leaves),
-    )
+    def _taken_apart(self, number: int) -> Sequence[Any]:
+        count, joined = self._count, self._joined
+        match number:
+            case 0:
+                return range(self.first, self.first + count)
+            case 1:
+                return _instants(count, joined[0])
+            case 2:
+                return _integers("i", count)(joined[1])
+            case 3:
+                return _integers("h", count)(joined[2])
+            case 8:
+                return self.types
+            case 9:
+                return _pieces(32, count)(joined[8])
+            case 10:
+                return _bodies(joined[10], joined[9], 0)
+            case 11:
+                return _bodies(joined[12], joined[11], 1)
+            case _:
+                return _pieces(16, count)(joined[number - 1])

@@ -250,7 +250,9 @@ def _outcome(read: Callable[[], Any]) -> Any:
 
 
 def _told(seen: log.Recorded[Any]) -> Any:
-    return [seen.payload, seen.raw_metadata, seen.event, *msgspec.structs.astuple(seen)[:11]]
+    columns = [seen.recorded_at, seen.stream_version, seen.schema_version, seen.leaf, seen.raw_metadata, seen.payload]
+    ids = [seen.tenant, seen.raw_stream_id, seen.raw_event_id, seen.raw_actor, seen.raw_command_id]
+    return [seen.position, seen.type, seen.event, *columns, *ids]
 
 
 async def _same_as_row_by_row(bound: Reader, limit: int) -> None:
