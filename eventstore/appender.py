@@ -13,7 +13,7 @@ from psycopg.pq import TransactionStatus
 from domain.decider import Event, Rejected
 from eventstore import log, telemetry, traces
 from eventstore.db import Connection, Cursor, Database, Unavailable
-from eventstore.log import Appended, Outcome, Recorded, Unit
+from eventstore.log import Appended, Outcome, Recorded, Stored, Unit
 from eventstore.settings import StoreSettings
 
 IDLE = TransactionStatus.IDLE
@@ -319,13 +319,12 @@ def recorded_of(tenant: UUID, unit: Unit, events: Sequence[Event], appended: App
     for position, (new, event, leaf) in enumerate(
         zip(unit.events, events, appended.leaves, strict=True), appended.first
     ):
-        stream_id = new.stream_id.bytes
         row = (
             position,
             appended.recorded_at,
             new.version,
             new.schema_version,
-            stream_id,
+            new.stream_id.bytes,
             new.event_id.bytes,
             actor,
             command_id,
@@ -334,7 +333,7 @@ def recorded_of(tenant: UUID, unit: Unit, events: Sequence[Event], appended: App
             unit.metadata,
             new.payload,
         )
-        recorded.append(Recorded(tenant, position, stream_id, new.type, row, event))
+        recorded.append(Stored(tenant, row).with_event(event))
     return recorded
 
 

@@ -20,6 +20,7 @@ from eventstore import codec, sql
 from eventstore.db import Connection, Cursor, Database, Reader, Unavailable
 from eventstore.pages import Neighbours
 
+E = TypeVar("E", bound=Event)
 E_co = TypeVar("E_co", bound=Event, covariant=True)
 
 SQL = sql.beside(__file__)
@@ -80,32 +81,23 @@ class Metadata(msgspec.Struct, frozen=True, omit_defaults=True):
 class Recorded(msgspec.Struct, Generic[E_co], frozen=True, gc=False):
     """An event as the log holds it. Instants are UTC.
 
-    What most readers never look at stays in the row, or in the run of neighbours, the event was `kept` in; ids stay as
-    they came (16 bytes) until they are asked for.
+    What folds do not look at stays where it was `kept`, in the event's row or its run of neighbours; ids stay as they
+    came (16 bytes) until they are asked for.
     """
 
     tenant: UUID
     position: int
+    recorded_at: datetime
+    stream_version: int
     raw_stream_id: bytes
+    raw_actor: bytes
     type: str
     kept: tuple[Any, ...] | Neighbours
     event: E_co
 
     def _kept(self, column: int) -> Any:
         kept = self.kept
-        return kept[column] if isinstance(kept, tuple) else kept.at(self.position, column)
-
-    @property
-    def recorded_at(self) -> datetime:
-        """When it was appended; the same instant for all events of an append."""
-        instant: datetime = self._kept(_RECORDED_AT)
-        return instant
-
-    @property
-    def stream_version(self) -> int:
-        """Its number in its stream, from 1."""
-        version: int = self._kept(_STREAM_VERSION)
-        return version
+        return kept[column] if isinstance(kept, tuple) else kept[column][self.position - kept.first]
 
     @property
     def schema_version(self) -> int:
@@ -117,12 +109,6 @@ class Recorded(msgspec.Struct, Generic[E_co], frozen=True, gc=False):
     def raw_event_id(self) -> bytes:
         """16 bytes of a UUIDv7 of its own."""
         raw: bytes = self._kept(_EVENT_ID)
-        return raw
-
-    @property
-    def raw_actor(self) -> bytes:
-        """16 bytes: see `actor`."""
-        raw: bytes = self._kept(_ACTOR)
         return raw
 
     @property
@@ -501,6 +487,10 @@ def _outcomes(units: Sequence[Unit], row: tuple[Any, ...]) -> list[Outcome]:
     return outcomes
 
 
+_at_hand = itemgetter(_POSITION, _RECORDED_AT, _STREAM_VERSION, _STREAM_ID, _ACTOR, _TYPE)
+"""Of a row the values, of a run the columns, that `Recorded` has as fields."""
+
+
 class Stored(NamedTuple):
     """An event's row, not yet decoded: what a reader gets who must survive an event that today's code can't read."""
 
@@ -516,8 +506,11 @@ class Stored(NamedTuple):
     def decoded(self) -> Recorded[Event]:
         """The event. Raises codec.Undecodable."""
         row = self.row
-        event = codec.decode(row[_TYPE], row[_SCHEMA_VERSION], row[_PAYLOAD])
-        return Recorded(self.tenant, row[_POSITION], row[_STREAM_ID], row[_TYPE], row, event)
+        return self.with_event(codec.decode(row[_TYPE], row[_SCHEMA_VERSION], row[_PAYLOAD]))
+
+    def with_event(self, event: E) -> Recorded[E]:
+        """Beside the event that its body says."""
+        return Recorded(*(self.tenant, *_at_hand(self.row), self.row, event))
 
 
 async def _fetch(reader: Reader, statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
@@ -564,28 +557,27 @@ class Run:
         self._of = of
         self._tenant = tenant
         if isinstance(of, Neighbours):
-            self.position, self.size = of.first + len(of) - 1, len(of.payloads)
+            self.position, self.size = of.first + of.count - 1, len(of.payloads)
         else:
             self.position, self.size = of[-1].position, sum(len(stored.row[_PAYLOAD]) for stored in of)
 
     def __len__(self) -> int:
-        return len(self._of)
+        return self._of.count if isinstance(self._of, Neighbours) else len(self._of)
 
     def stored(self) -> Sequence[Stored]:
         """Each by itself, for a reader who must survive an event that today's code can't read."""
         of = self._of
         if not isinstance(of, Neighbours):
             return of
-        return [Stored(self._tenant, row) for row in zip(*map(of.column, range(len(COLUMNS))), strict=True)]
+        return [Stored(self._tenant, row) for row in zip(*map(of.__getitem__, range(len(COLUMNS))), strict=True)]
 
     def decoded(self) -> list[Recorded[Event]]:
         """All of them. Raises codec.Undecodable when one of them cannot be read."""
         of = self._of
         if isinstance(of, Neighbours):
-            events = codec.decode_joined(of.types, of.column(_SCHEMA_VERSION), of.payloads)
+            events = codec.decode_joined(of[_TYPE], of[_SCHEMA_VERSION], of.payloads)
             if events is not None:
-                positions, streams = of.column(_POSITION), of.column(_STREAM_ID)
-                return list(map(Recorded, repeat(self._tenant), positions, streams, of.types, repeat(of), events))
+                return list(map(Recorded, repeat(self._tenant), *_at_hand(of), repeat(of), events))
         return [stored.decoded() for stored in self.stored()]
 
 
@@ -608,7 +600,7 @@ async def _run(reader: Reader, row: tuple[Any, ...], last: int) -> Run:
     after, count, largest, greatest, *joined = row
     if largest <= LARGE_BYTES and greatest == after + count:  # positions are unique: none is missing
         neighbours = Neighbours(after + 1, count, joined)
-        if len(neighbours.types) == count:
+        if len(neighbours[_TYPE]) == count:
             return Run(reader.tenant, neighbours)
     return Run(reader.tenant, await read_log(reader, after=after, to=min(after + RUN_EVENTS, last), limit=RUN_EVENTS))
 

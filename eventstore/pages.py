@@ -39,40 +39,28 @@ def _bodies(joined: bytes, lengths: bytes, between: int) -> list[bytes]:
     return [joined[end - between - length : end - between] for length, end in zip(each, ends, strict=True)]
 
 
-class Neighbours:
-    """Neighbouring events as the joined values of their columns, which are numbered as in a stored row. A column is
-    taken apart when it is first asked for: most readers want the decoded event alone.
+class Neighbours(dict[int, Sequence[Any]]):
+    """The columns of `count` neighbouring events, by their number in a stored row. They came as one joined value each,
+    and are taken apart when first asked for: most readers want the decoded event alone.
     """
 
-    __slots__ = ("_columns", "_count", "_joined", "first", "payloads", "types")
+    __slots__ = ("_joined", "count", "first", "payloads")
 
     def __init__(self, first: int, count: int, joined: Sequence[Any]) -> None:
         """`joined`: a row's columns from the instants to the leaves, then lengths and bodies of metadata and payloads.
-        `types` has more elements than `count` when the types cannot be told apart.
+        The column of types has more elements than `count` when they cannot be told apart.
         """
         self.first = first
-        self.types: list[str] = joined[7].split("\n")
+        self.count = count
         self.payloads: bytes = joined[-1]
-        self._count = count
         self._joined = joined
-        self._columns: list[Sequence[Any] | None] = [None] * 12
 
-    def __len__(self) -> int:
-        return self._count
-
-    def column(self, number: int) -> Sequence[Any]:
-        """All values of a column."""
-        found = self._columns[number]
-        if found is None:
-            found = self._columns[number] = self._taken_apart(number)
-        return found
-
-    def at(self, position: int, number: int) -> Any:
-        """What the event at a position has in a column."""
-        return (self._columns[number] or self.column(number))[position - self.first]
+    def __missing__(self, number: int) -> Sequence[Any]:
+        taken = self[number] = self._taken_apart(number)
+        return taken
 
     def _taken_apart(self, number: int) -> Sequence[Any]:
-        count, joined = self._count, self._joined
+        count, joined = self.count, self._joined
         match number:
             case 0:
                 return range(self.first, self.first + count)
@@ -83,7 +71,8 @@ class Neighbours:
             case 3:
                 return _integers("h", count)(joined[2])
             case 8:
-                return self.types
+                types: list[str] = joined[7].split("\n")
+                return types
             case 9:
                 return _pieces(32, count)(joined[8])
             case 10:
