@@ -21,6 +21,7 @@ def test_every_command_is_done_over_its_route(company: Company) -> None:
     actuals, finding = uuid4(), {"finding_id": str(uuid4())}
     peat = {"risk_id": str(uuid4()), "kind": "threat", "title": "Peat", "probability": "0.4", "low": "1", "high": "9"}
     risky, occurred = uuid4(), {"risk_id": peat["risk_id"], "cost": "7", "occurred_on": "2022-07-11"}
+    account = {"estimate_id": str(risky), "risk_id": peat["risk_id"], "cost": "8", "reason": "Final account"}
     codes, prices, edition = uuid4(), uuid4(), {"code_set": "MnDOT", "edition": "2020"}
     book = {"name": "Average bids", "edition": "2021", "currency": "USD", "dated_on": "2021-12-31"}
     price = {"code": "A", "description": "Paving", "unit": "SY", "unit_price": "5.72882"}
@@ -86,6 +87,7 @@ def test_every_command_is_done_over_its_route(company: Company) -> None:
         (estimator, "actuals", actuals, "correct-cost", {"entry_id": cost["entry_id"], "reason": "a", "code": "B"}),
         (estimator, "actuals", actuals, "remove-cost", {"entry_id": cost["entry_id"], "reason": "twice"}),
         (estimator, "actuals", actuals, "record-risk-occurrence", occurred | {"estimate_id": str(risky)}),
+        (estimator, "actuals", actuals, "correct-risk-cost", account),
         (estimator, "actuals", actuals, "set-duration", {"days": 84}),
         (estimator, "actuals", actuals, "add-finding", finding | {"kind": "issue", "text": "rock"}),
         (estimator, "actuals", actuals, "revise-finding", finding | {"kind": "lesson"}),
