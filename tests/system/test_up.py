@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.cairn.test_samples import PUBLISHED
 from tests.running import OURS, ROOT, Up, left_over
 
 MEMORY_BYTES_MAX = 350 * 1024 * 1024
@@ -139,10 +140,12 @@ def test_replay_tells_what_was(up: Up) -> None:
     assert re.search(r"base_total +2045323\.79$", done.stdout, re.MULTILINE), done.stdout + done.stderr
 
 
-def _verb(up: Up, *arguments: str) -> subprocess.CompletedProcess[str]:
+def _verb(up: Up, *arguments: str, seconds: float = 120) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "cairn", *arguments]
     environment = OURS | {"CAIRN_DATA_FOLDER": str(up.folder), "PATH": "/usr/bin:/bin"}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=seconds, check=False
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -198,3 +201,14 @@ def test_a_port_that_was_asked_for_and_is_taken_is_named(folder: Path, up: Up) -
     system = Up(folder, settings={"CAIRN_API_PORT": str(taken)})
     system.until(f"Port {taken} is taken by another program")
     assert system.process.wait(60) == 1
+
+
+@pytest.mark.parametrize("published", PUBLISHED)
+def test_published_data_is_loaded_whole(folder: Path, published: Path) -> None:
+    """Totals of the bids, and what all projects were forecast to cost at each of fifteen dates, are read back."""
+    system = Up(folder, "--no-demo")
+    system.until_up()
+    loaded = _verb(system, "demo", "--data", str(published), seconds=230)
+    assert loaded.returncode == 0, loaded.stdout + loaded.stderr
+    assert "comparing totals" in loaded.stderr
+    assert system.end() == 0
