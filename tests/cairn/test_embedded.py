@@ -29,6 +29,7 @@ import json, resource, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from cairn import embedded
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell runs in the background
 if sys.argv[4]:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[4]), int(sys.argv[4])))
@@ -81,7 +82,7 @@ def owned(folder: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]
 
 def await_gone(*pids: int | None) -> None:
     """Return when the processes have ended; nobody announces the end of a process that is not one's child."""
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 60
     for pid in pids:
         assert pid is not None
         with suppress(ProcessLookupError):
