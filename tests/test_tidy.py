@@ -37,7 +37,7 @@ OWNERS = {
     "pydantic_core": ("domain", "api"),
     "click": ("cairn",),
     "rich": ("cairn",),
-    "httpx": ("cairn",),
+    "httpx": ("cairn", "workers/upstreams/"),
     "cryptography": ("eventstore/keyring.py", "eventstore/vault.py"),
 }
 NOT_IN_DOMAIN = {"asyncio", "logging", "os", "time", "random", "secrets", "socket", "threading", "subprocess"}
