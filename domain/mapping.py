@@ -100,7 +100,12 @@ def _trimmed(text: str) -> str:
     return text.strip()
 
 
-UpstreamName = Annotated[Name, AfterValidator(_trimmed)]
+def column_name(text: str) -> str:
+    """Blanks around a name do not count, and several within it are one: exports and their readers differ there."""
+    return " ".join(text.split())
+
+
+UpstreamName = Annotated[Name, AfterValidator(column_name)]
 Word = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_trimmed)]
 
 

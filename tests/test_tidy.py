@@ -29,7 +29,7 @@ OWNERS = {
     "litestar": ("api",),
     "uvicorn": ("api",),
     "nats": ("eventstore/wire.py",),
-    "psycopg": ("eventstore", "projections", "migrations"),
+    "psycopg": ("eventstore", "projections", "migrations", "workers/upstreams/over_sql.py"),
     "psycopg_pool": ("eventstore",),
     "alembic": ("migrations",),
     "sqlalchemy": ("migrations",),

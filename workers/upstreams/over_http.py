@@ -21,6 +21,7 @@ from workers.upstreams.upstream import (
     PushResult,
     Row,
     Scope,
+    earlier,
 )
 
 _DEPTH: Final = 5
@@ -180,7 +181,7 @@ class HttpKind:
         found = _at(answer.document, self._config.changes.at)
         if isinstance(found, bool) or not isinstance(found, str | int | Decimal) or found == "":
             raise Broken("upstream.not-json", why=f"{self._config.changes.at} says no watermark")
-        if place.since is not None and _earlier(str(found), place.since):
+        if place.since is not None and earlier(str(found), place.since):
             raise Broken("upstream.went-back", stands_at=str(found), stood_at=place.since)
         return str(found)
 
@@ -259,11 +260,6 @@ def _text(found: object, where: str) -> str | None:
     if isinstance(found, bool) or not isinstance(found, str | int):
         raise Broken("upstream.not-json", why=f"{where} is no text")
     return str(found)
-
-
-def _earlier(one: str, other: str) -> bool:
-    """Numbers as numbers, anything else (instants in ISO 8601 and one zone) as text."""
-    return int(one) < int(other) if one.isdecimal() and other.isdecimal() else one < other
 
 
 def _cursor(place: Place) -> str:

@@ -153,6 +153,11 @@ class PushResult(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None = None
 
 
+def earlier(one: str, other: str) -> bool:
+    """Whether an upstream stood at `one` before `other`: numbers, or instants of ISO 8601 and one zone."""
+    return int(one) < int(other) if one.isdecimal() and other.isdecimal() else one < other
+
+
 class Upstream(Protocol):
     """A connection. Everything raises UpstreamError and nothing else of an upstream's making."""
 
