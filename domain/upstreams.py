@@ -12,7 +12,7 @@ from domain.faults import Fault, refuse
 from domain.text import Label, Name, one_line
 
 _HEADER: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,60}")
-_IDENTIFIER: Final = re.compile(r"[^\x00\"]{1,63}")
+_IDENTIFIER: Final = re.compile(r"[^\x00\"%]{1,63}")
 
 
 def _web_address(text: str) -> str:
@@ -42,7 +42,9 @@ def _header_name(text: str) -> str:
 
 def _identifier(text: str) -> str:
     if not _IDENTIFIER.fullmatch(text):
-        raise PydanticCustomError("identifier", "A name in a database has 1 to 63 characters, and no quotes")
+        raise PydanticCustomError(
+            "identifier", "A name in a database has 1 to 63 characters here, no quotes and no percent signs"
+        )
     return text
 
 
