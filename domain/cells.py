@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import Final, TypeAlias
 from unicodedata import normalize
 
@@ -53,6 +54,8 @@ _SYMBOLS: Final = {
     "£": frozenset({"GBP", "EGP", "GIP", "FKP", "SHP", "SDG", "SYP", "LBP"}),
     "¥": frozenset({"CNY"}),
 }
+_PLAIN: Final = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,2})?")
+"""Most amounts. Two decimals are no thousands, so that only a stated decimal comma reads it otherwise."""
 _CODE: Final = re.compile(r"^([A-Z]{3})\s*(?=[\d.,(\-−])|(?<=[\d.,)\-])\s*([A-Z]{3})$")
 _YEAR_FIRST: Final = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})(?:[T ]\d[\d:.]*(?:Z|[+-]\d\d:?\d\d)?)?", re.ASCII)
 _YEAR_LAST: Final = re.compile(r"(\d{1,2})([/.\-])(\d{1,2})\2(\d{4})(?:[ T]\d[\d:.]*(?: ?[AaPp][Mm])?)?", re.ASCII)
@@ -171,7 +174,8 @@ def _unscaled(body: str, sign: DecimalSign) -> Decimal | None:
 
 def _number(cell: object, sign: DecimalSign | None) -> Decimal:
     if isinstance(cell, str):
-        found = number_of(cell, sign)
+        plainly = sign is not DecimalSign.COMMA and _PLAIN.fullmatch(cell)
+        found = Decimal(cell) if plainly else number_of(cell, sign)
     elif isinstance(cell, bool) or not isinstance(cell, int | float | Decimal):
         raise Unreadable("number-unreadable", f"{shown(cell)} is no number")
     else:
@@ -223,8 +227,8 @@ def _money(field: MappedField) -> CellReader:
 
 def _without_currency(text: str, currency: str | None) -> str:
     """The number alone. Money of another currency is not converted, it is refused."""
-    if text.isascii() and text.replace(".", "", 1).isdigit():
-        return text  # most are
+    if _PLAIN.fullmatch(text):
+        return text
     if found := _CODE.search(text):
         code = found[1] or found[2]
         if code != currency:
@@ -238,6 +242,7 @@ def _without_currency(text: str, currency: str | None) -> str:
     return text
 
 
+@lru_cache(maxsize=50_000)  # a day is in thousands of rows
 def date_of(text: str, order: DateOrder | None) -> date:
     """The day, as written: a time after it is dropped, whatever its zone. Raises Unreadable."""
     if found := _YEAR_FIRST.fullmatch(text):

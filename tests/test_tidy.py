@@ -37,7 +37,9 @@ OWNERS = {
     "pydantic_core": ("domain", "api"),
     "click": ("cairn",),
     "rich": ("cairn",),
-    "httpx": ("cairn", "workers/upstreams/"),
+    "httpx": ("cairn", "workers/upstreams/"),  # each speaks to a server as its client: ours, and somebody else's
+    "stamina": ("workers/upstreams/",),
+    "openpyxl": ("workers/upstreams/",),
     "cryptography": ("eventstore/keyring.py", "eventstore/vault.py"),
 }
 NOT_IN_DOMAIN = {"asyncio", "logging", "os", "time", "random", "secrets", "socket", "threading", "subprocess"}

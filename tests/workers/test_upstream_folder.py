@@ -282,6 +282,22 @@ async def test_what_was_written_is_read(
         assert (await refusal(folder, content))[0] == "file-empty"
 
 
+async def test_a_cell_of_another_type_is_found_in_its_row(tmp_path: Path) -> None:
+    lines = [f"{n},5" for n in range(1, 130_001)]
+    lines[123_455] = "123456,five"
+    (tmp_path / "export.csv").write_text("Id,Cost\n" + "\n".join(lines) + "\n")
+    money = {"upstream": "Cost", "name": "cost", "type": "money", "unit": "USD"}
+    sent = {"fields": [money], "identity": ["Id"]}
+    reader = RowReader(MappingInput.model_validate_json(json.dumps(sent)).as_mapping(1))
+    found = [
+        (number, fault.path, fault.code)
+        for batch in await fetched(kind(tmp_path))
+        for number, row in zip(batch.numbers, batch.rows, strict=True)
+        for fault in reader.typed(row)[1]
+    ]
+    assert found == [(123_456, ("Cost",), "number_unreadable")]
+
+
 async def test_a_large_file_takes_little_memory(tmp_path: Path) -> None:
     """20 MB of rows; what is held is a batch or two of 1 MB each."""
     with (tmp_path / "export.csv").open("w") as file:
