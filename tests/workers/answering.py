@@ -1,11 +1,13 @@
 """A real HTTP server in the test's own process that answers by a function, and keeps what it was asked."""
 
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -40,8 +42,8 @@ class Answering:
 
 
 @contextmanager
-def answering(answer: Callable[[Asked], Said]) -> Iterator[Answering]:
-    """Serves on loopback until the block ends."""
+def answering(answer: Callable[[Asked], Said], certificate: Path | None = None) -> Iterator[Answering]:
+    """Serves on loopback until the block ends; over TLS, if it is given a PEM file of certificate and key."""
     asked: list[Asked] = []
 
     class Connection(BaseHTTPRequestHandler):
@@ -69,11 +71,19 @@ def answering(answer: Callable[[Asked], Said]) -> Iterator[Answering]:
         def log_message(self, format: str, *args: Any) -> None:
             """Says nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Connection) as server:
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            """A handshake that the caller broke off is what a test wanted."""
+
+    with Server(("127.0.0.1", 0), Connection) as server:
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         try:
-            yield Answering(f"http://127.0.0.1:{server.server_address[1]}", asked)
+            yield Answering(f"http{'s' if certificate else ''}://127.0.0.1:{server.server_address[1]}", asked)
         finally:
             server.shutdown()
             thread.join()

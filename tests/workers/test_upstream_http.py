@@ -1,14 +1,19 @@
 """The HTTP kind of upstream: its pages, its limits, what it may not do, and where connections may go."""
 
 import json
-import ssl
 import time
 from collections.abc import Callable
 from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from domain.upstreams import HttpUpstream, upstream_of
 from tests.workers.answering import Answering, Asked, Said, answering
@@ -434,8 +439,51 @@ async def test_tls_is_not_waived() -> None:
     with answering(by_cursor) as server, pytest.raises(UpstreamError) as caught:
         await everything(kind(server.url.replace("http://", "https://")))
     assert caught.value.code == "upstream.tls-refused"
-    assert isinstance(caught.value.__cause__, Exception)
-    assert ssl.create_default_context().verify_mode == ssl.CERT_REQUIRED
+
+
+def certified(folder: Path, name: str) -> Path:
+    """A PEM file of a key and the certificate that it gave itself for the name."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    own = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(own)
+        .issuer_name(own)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    written = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    path = folder / f"{name}.pem"
+    path.write_bytes(made.public_bytes(pem) + written)
+    return path
+
+
+async def test_certificates_are_verified_for_the_name_though_an_address_is_connected_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def here(_host: str, _port: int) -> list[Address]:
+        return [ip_address("127.0.0.1")]
+
+    monkeypatch.setattr(guarding, "_asked", here)
+    certificate = certified(tmp_path, "erp.example")
+    networks = [ip_network("127.0.0.0/8")]
+    with answering(by_cursor, certificate) as server:
+        named = server.url.replace("127.0.0.1", "erp.example")
+        batches = await everything(kind(named, egress=Egress(networks, authorities=certificate)))
+        assert sum(len(batch.rows) for batch in batches) == 7
+        other = server.url.replace("127.0.0.1", "other.example")
+        with pytest.raises(Denied, match="tls-refused"):
+            await everything(kind(other, egress=Egress(networks, authorities=certificate)))
+        with pytest.raises(Denied, match="tls-refused"):
+            await everything(kind(named, egress=Egress(networks)))
+        assert len(server.asked) == 3
 
 
 async def test_nobody_there_and_a_name_that_does_not_resolve_are_unreachable() -> None:

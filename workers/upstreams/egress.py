@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from pathlib import Path
 from typing import Final, TypeAlias
 
 import httpx
@@ -22,10 +23,14 @@ _NEVER: Final = tuple(map(ip_network, ["64:ff9b:1::/48", "2001::/32", "fec0::/10
 
 
 class Egress:
-    """Judges addresses. `allowed` are the operator's networks that are not public but may be reached."""
+    """Judges addresses. `allowed` are the operator's networks that are not public but may be reached.
 
-    def __init__(self, allowed: Sequence[Network] = ()) -> None:
+    `authorities` is a PEM file of those that the operator trusts to certify upstreams, besides the public ones.
+    """
+
+    def __init__(self, allowed: Sequence[Network] = (), authorities: Path | None = None) -> None:
         self._allowed = tuple(allowed)
+        self.authorities = authorities
 
     def listed(self, address: Address) -> bool:
         """Whether the operator allowed it by name of its network."""
@@ -81,6 +86,9 @@ class GuardedTransport(httpx.AsyncBaseTransport):
     def __init__(self, egress: Egress, limits: httpx.Limits) -> None:
         self._egress = egress
         self._limits = limits
+        self._trust = httpx.create_ssl_context(trust_env=False)
+        if egress.authorities is not None:
+            self._trust.load_verify_locations(egress.authorities)
         self._by_host: dict[str, httpx.AsyncHTTPTransport] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -91,7 +99,9 @@ class GuardedTransport(httpx.AsyncBaseTransport):
             raise Denied("upstream.address-refused", host=host, why="only https leaves the operator's own networks")
         transport = self._by_host.get(host)
         if transport is None:
-            transport = self._by_host[host] = httpx.AsyncHTTPTransport(trust_env=False, limits=self._limits)
+            transport = self._by_host[host] = httpx.AsyncHTTPTransport(
+                verify=self._trust, trust_env=False, limits=self._limits
+            )
         for left, address in zip(range(len(addresses) - 1, -1, -1), addresses, strict=True):
             aimed = httpx.Request(
                 request.method,

@@ -115,7 +115,8 @@ class HttpKind:
             raise Broken("upstream.not-json", why=f"{where} is no list of objects")
         rows = [dict(_flat(row)) for row in found]
         living = [row for row in rows if not self._gone(row)]
-        if living and (missing := self._columns.difference(*living)):
+        missing = self._columns.difference(living[0]) if living else frozenset()
+        if missing and (missing := missing.difference(*living)):
             raise Broken("upstream.schema-changed", missing=sorted(missing), found=sorted(living[0])[:100])
         return rows
 

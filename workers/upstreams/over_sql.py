@@ -159,7 +159,7 @@ class SqlKind:
                 options=f"-c statement_timeout={config.statement_seconds_max}s -c datestyle=ISO -c timezone=UTC",
                 row_factory=dict_row,
                 sslmode="verify-full" if config.tls else "disable",
-                sslrootcert="system" if config.tls else "",
+                sslrootcert=str(self._egress.authorities or "system") if config.tls else "",
             )
         except psycopg.OperationalError as error:
             raise _not_connected(error, config) from error
