@@ -255,6 +255,9 @@ async def test_workbooks_that_are_refused(tmp_path: Path) -> None:
     assert await code() == "file-empty"
     workbook(path, [["Id", "Cost"], [1, "x" * 30_000]])
     assert await code(cell_bytes_max=20_000) == "cell-too-large"
+    rewritten(path, SHEET, b"x" * 30_000, b"x" * 3_000_000)
+    with pytest.raises(Broken, match="cell-too-large: file="):  # before it is unpacked into memory
+        await fetched(kind(tmp_path, pattern="*.xlsx", cell_bytes_max=2_000_000))
 
 
 @settings(max_examples=40, deadline=None)

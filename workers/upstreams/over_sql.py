@@ -65,14 +65,13 @@ class SqlKind:
         """A connection lives as long as one fetch or push."""
 
     async def fetch(self, since: str | None = None) -> AsyncGenerator[Batch, None]:
-        """All batches of one call show one moment. One that goes on after a cursor shows a later one."""
+        """All batches of one call show one moment, that of the server-side cursor; a later call a later one."""
         begun = _place(since)
         place = begun if begun.after is not None else Place(of="sql", since=begun.newest)
         modified = self._config.modified_column
         scope = Scope.CHANGES if modified is not None and place.since is not None else Scope.FULL
         async with self._connected() as connection:
             await connection.set_read_only(True)
-            await connection.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
             await self._check_columns(connection)
             if place.after is None and modified is not None:
                 place = msgspec.structs.replace(place, newest=await self._newest(connection, modified, place.since))

@@ -72,7 +72,7 @@ def _judged(path: Path, cell_bytes_max: int) -> bool:
 
 
 def _scanned(archive: zipfile.ZipFile, part: zipfile.ZipInfo, name: str, cell_bytes_max: int) -> bool:
-    """Whether the part has formulas. A text longer than a cell may be is refused before it is read."""
+    """Whether the part has formulas. Texts beyond a cell and a piece end here: the reader would hold them whole."""
     sheet = part.filename.startswith("xl/worksheets/")
     formulas = False
     tail = b""
