@@ -116,6 +116,17 @@ class Recall(NamedTuple):
     stream_version: int
 
 
+class Lookup(msgspec.Struct, frozen=True, kw_only=True):
+    """What a decision has to know of the read models, which no stream that it could read says. Each kind documents its
+    answer. It is what the read model said: it may lag and is not version-checked, so a decision may rest on it only
+    where being a moment late is harmless.
+    """
+
+
+class WhoAsks(Lookup, frozen=True):
+    """Answered with the id of whoever sent the command: a member's, the operator's or a worker's."""
+
+
 C = TypeVar("C", bound=Command)
 S = TypeVar("S", bound=State)
 E = TypeVar("E", bound=Event)
@@ -138,12 +149,14 @@ class Spanning:
     `reads(id, command)` names the streams beside the command's own; `decide(id, command, states)` gets the state
     of the command's own stream and of each of those, and returns events with the stream each belongs to.
     `recalls(id, command)` names commands of the past: `states` then holds each one's `Recalled` under its `Recall`,
-    None where the log has no such version.
+    None where the log has no such version. `looks_up(id, command)` asks read models: `states` holds each answer under
+    its `Lookup`.
     """
 
     reads: Callable[[UUID, Any], Iterable[Ref]]
     decide: Callable[[UUID, Any, Mapping[Any, Any]], list[Written]]
     recalls: Callable[[UUID, Any], Iterable[Recall]] | None = None
+    looks_up: Callable[[UUID, Any], Iterable[Lookup]] | None = None
 
 
 @dataclass(frozen=True)
