@@ -11,12 +11,13 @@ from domain.record_filter import RecordFilter
 
 
 class Baseline(msgspec.Struct, frozen=True, kw_only=True):
-    """A record as the mirror has it, since a position. `removed`: it is gone upstream."""
+    """A record as the mirror has it, since a position. `removed`: it is gone upstream; `digest`: as it was mirrored."""
 
     values: PfaValues
     identity: tuple[str, ...]
     ordinal: int
     upstream_version: str | None
+    digest: str
     removed: bool
     since: int
 

@@ -10,6 +10,8 @@ from domain.decider import Event
 from domain.drafts_events import Draft
 from domain.pfa_values import DraftValues
 
+ConflictRule: TypeAlias = Literal["field", "record"]
+"""What conflicts: the same field moved upstream, or anything of the record."""
 Settling: TypeAlias = Literal["mine", "theirs", "value"]
 
 
@@ -29,10 +31,13 @@ class FieldConflict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
 
 class ChangesetItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A record of a changeset: what identifies it upstream, the version that the change is based on, and the draft.
+    """A record of a changeset: what identifies it upstream, the version that the change is based on, and the draft as
+    it was.
 
-    `left` are drafted fields that the upstream moved and whose policy lets it win: they are not pushed, and their
-    draft ends.
+    `push` is what is pushed of it, once its conflicts are settled too. `left` are drafted fields that are not pushed,
+    because the upstream says the same, or moved them and its value stands by their policy: when the record is
+    confirmed their draft ends. A record of which nothing is pushed and nothing is in conflict is left as a whole, its
+    draft ends at once. `removed`: it is gone upstream, which refuses it as `changeset.record-removed`.
     """
 
     record_id: UUID
@@ -40,12 +45,14 @@ class ChangesetItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     ordinal: int = 1
     upstream_version: str | None = None
     draft: Draft
+    push: DraftValues = DraftValues()
     left: tuple[str, ...] = ()
+    removed: bool = False
 
 
 class Settlement(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How a conflict was settled: `push` has what is pushed of its fields, `left` are those that went the upstream's
-    way.
+    """How a record's conflict was settled: `push` is all that is pushed of the record now, on that version; nothing: it
+    is left. `left` are fields that went the upstream's way, beside those left before.
     """
 
     record_id: UUID
@@ -71,6 +78,7 @@ class ChangesetOpened(Event, frozen=True, kw_only=True, tag="changeset.opened"):
     drafts_id: UUID
     position: int
     record_count: int
+    rule: ConflictRule = "field"
     note: str | None = None
 
 
@@ -81,9 +89,13 @@ class ItemsAdded(Event, frozen=True, kw_only=True, tag="changeset.items-added"):
 
 
 class ConflictsFound(Event, frozen=True, kw_only=True, tag="changeset.conflicts-found"):
-    """At most 500 records; they wait, the others go ahead. `batch_id`: the upstream found them when it was pushed."""
+    """At most 500 records; they wait, the others go ahead. `batch_id`: the upstream found them when it was pushed.
+
+    `items` then are the same records as they are pushed once that is settled, in place of the items before.
+    """
 
     conflicts: tuple[FieldConflict, ...]
+    items: tuple[ChangesetItem, ...] = ()
     batch_id: UUID | None = None
 
 
@@ -111,11 +123,17 @@ class PushDelayed(Event, frozen=True, kw_only=True, tag="changeset.push-delayed"
 class RecordsAnswered(Event, frozen=True, kw_only=True, tag="changeset.records-answered"):
     """What the upstream said of records of a batch. What it has confirmed is, in the same append, in the mirror
     (`mirror.records-changed`) and no draft any more (`drafts.cleared`).
+
+    Of what it had moved meanwhile, `again` are pushed once more upon its version, since none of their fields is in
+    conflict, `left` have nothing to push any more, and `cancelled` are not tried again, as the changeset is.
     """
 
     batch_id: UUID
     confirmed: tuple[UUID, ...] = ()
     refused: tuple[RecordRefused, ...] = ()
+    again: tuple[ChangesetItem, ...] = ()
+    left: tuple[UUID, ...] = ()
+    cancelled: tuple[UUID, ...] = ()
 
 
 class ChangesetCancelled(Event, frozen=True, kw_only=True, tag="changeset.cancelled"):

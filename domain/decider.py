@@ -149,14 +149,19 @@ class Spanning:
     `reads(id, command)` names the streams beside the command's own; `decide(id, command, states)` gets the state
     of the command's own stream and of each of those, and returns events with the stream each belongs to.
     `recalls(id, command)` names commands of the past: `states` then holds each one's `Recalled` under its `Recall`,
-    None where the log has no such version. `looks_up(id, command)` asks read models: `states` holds each answer under
-    its `Lookup`.
+    None where the log has no such version. `follows(id, command, state)` names further streams that only the state of
+    the command's own stream tells; once it does, it tells the same for ever.
+
+    `looks_up(id, command, states)` asks read models: `states` then holds each answer under its `Lookup`. It is asked
+    again with the answers, until it asks nothing new, so one may follow from another. `lookups` are the kinds it asks.
     """
 
     reads: Callable[[UUID, Any], Iterable[Ref]]
     decide: Callable[[UUID, Any, Mapping[Any, Any]], list[Written]]
     recalls: Callable[[UUID, Any], Iterable[Recall]] | None = None
-    looks_up: Callable[[UUID, Any], Iterable[Lookup]] | None = None
+    follows: Callable[[UUID, Any, Any], Iterable[Ref]] | None = None
+    looks_up: Callable[[UUID, Any, Mapping[Any, Any]], Iterable[Lookup]] | None = None
+    lookups: tuple[type[Lookup], ...] = ()
 
 
 @dataclass(frozen=True)

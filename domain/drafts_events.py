@@ -33,11 +33,14 @@ class DraftedRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     """What is drafted anew of one record: `now` the fields set, `base` what the upstream had of those not drafted
     before, `dropped` the fields whose draft ends, because it says what the upstream says.
 
-    `base_version` is the upstream's version of the record, and `base_position` the position that was looked at.
+    `base_version` is the upstream's version of the record, `base_digest` its digest and `base_position` the position
+    that was looked at when the first of its fields was drafted: a draft that goes on keeps them. `computed` belongs to
+    the `forecast_cost` in `now`.
     """
 
     record_id: UUID
     base_version: str | None = None
+    base_digest: str = ""
     base_position: int
     base: DraftValues = DraftValues()
     now: DraftValues = DraftValues()
@@ -49,6 +52,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """All that is drafted of a record: `base` has the same fields as `now`."""
 
     base_version: str | None = None
+    base_digest: str = ""
     base_position: int
     base: DraftValues
     now: DraftValues
@@ -61,6 +65,15 @@ class EndedDraft(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     record_id: UUID
     fields: tuple[str, ...]
     was: Draft
+
+
+class RebasedDraft(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A draft that goes on upon what the upstream says now: its fields in `base` have that as their base."""
+
+    record_id: UUID
+    base_version: str | None = None
+    base_digest: str
+    base: DraftValues
 
 
 class DraftsSaved(Event, frozen=True, kw_only=True, tag="drafts.saved"):
@@ -90,12 +103,32 @@ class DraftsRestored(Event, frozen=True, kw_only=True, tag="drafts.restored"):
 
 
 class DraftsCleared(Event, frozen=True, kw_only=True, tag="drafts.cleared"):
-    """The upstream has taken them, or a conflict was settled its way. At most 500 records."""
+    """The upstream has taken them, has the same, or a conflict was settled its way. At most 500 records.
+
+    `rebased` are drafts changed while the push was under way: they go on, upon what was pushed. Fields end first.
+    """
 
     user_id: UUID
     connection_id: UUID
     changeset_id: UUID
-    drafts: tuple[EndedDraft, ...]
+    drafts: tuple[EndedDraft, ...] = ()
+    rebased: tuple[RebasedDraft, ...] = ()
 
 
-DraftsEvent: TypeAlias = DraftsSaved | DraftsDiscarded | DraftsRestored | DraftsCleared
+class CommitBegan(Event, frozen=True, kw_only=True, tag="drafts.commit-began"):
+    """A changeset was opened with drafts of these: no other one is until it has ended. In the same append."""
+
+    user_id: UUID
+    connection_id: UUID
+    changeset_id: UUID
+
+
+class CommitEnded(Event, frozen=True, kw_only=True, tag="drafts.commit-ended"):
+    """The changeset has finished. In the same append."""
+
+    user_id: UUID
+    connection_id: UUID
+    changeset_id: UUID
+
+
+DraftsEvent: TypeAlias = DraftsSaved | DraftsDiscarded | DraftsRestored | DraftsCleared | CommitBegan | CommitEnded

@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -13,8 +13,22 @@ import psycopg
 from msgspec.structs import replace
 from uuid_utils.compat import uuid7
 
-from domain.decider import COMPANY, Command, Decider, Event, Recall, Recalled, Ref, Rejected, State, Written
-from domain.registry import BY_CATEGORY
+from domain.decider import (
+    COMPANY,
+    Command,
+    Decider,
+    Event,
+    Lookup,
+    Recall,
+    Recalled,
+    Ref,
+    Rejected,
+    Spanning,
+    State,
+    WhoAsks,
+    Written,
+)
+from domain.registry import BY_CATEGORY, DECIDERS
 from eventstore import codec, log, telemetry, traces
 from eventstore.appender import Appender, Inline
 from eventstore.db import Database, Reader, Unavailable
@@ -70,8 +84,37 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     replayed: bool = False
 
 
+class Unanswered(TypeError):
+    """A decision looks something up that this store was given no answer for: a fault of whoever made the store."""
+
+    def __init__(self, kinds: Iterable[type[Lookup]]) -> None:
+        super().__init__(f"this store has no answer for {', '.join(sorted(kind.__name__ for kind in kinds))}")
+
+
+class LookedUp(msgspec.Struct, frozen=True):
+    """A lookup, with the company and the actor that it is asked for.
+
+    `after` is a position that a refusal would have to know of: whoever answers waits for the read model to reach it, a
+    moment at most, and then says what it has. 0: no wait.
+    """
+
+    tenant: UUID
+    actor: UUID
+    lookup: Any
+    after: int = 0
+
+
+Answers = Mapping[type[Lookup], Callable[[LookedUp], Awaitable[object]]]
+"""How each kind of lookup is answered. `WhoAsks` never is asked: the store knows."""
+
 _Key = tuple[bytes, bytes, str]
 """Company, id and category: of bytes, because hashing a UUID is a call into Python."""
+
+
+LOOKUPS = frozenset(
+    kind for decider in DECIDERS for spanning in decider.spanning.values() for kind in spanning.lookups
+) - {WhoAsks}
+"""The kinds that decisions ask."""
 
 
 class _Stream:
@@ -110,9 +153,15 @@ class Store:
         *,
         vault: Vault | None = None,
         inline: Inline | None = None,
+        answers: Answers | None = None,
         committed: Callable[[UUID, int], None] | None = None,
     ) -> None:
-        """Without a vault nothing about a person can be written or decided on: `Keyless`."""
+        """Without a vault nothing about a person can be written or decided on: `Keyless`. Without answers no command
+        that looks something up can be decided; whoever gives any gives all. Raises Unanswered.
+        """
+        if answers is not None and (lacking := LOOKUPS - set(answers)):
+            raise Unanswered(lacking)
+        self._answers = answers or {}
         self.writer = writer
         self.vault = vault
         self.writer.on_connect = log.register
@@ -240,6 +289,21 @@ class Store:
         versions = [each.stream_version for each in events]
         return Recalled(one.command_id, tuple(zip(refs, versions, clear, strict=True)))
 
+    async def answer(self, asked: LookedUp) -> object:
+        """What a read model says. Raises Unanswered, Unavailable."""
+        if isinstance(asked.lookup, WhoAsks):
+            return asked.actor
+        found = self._answers.get(type(asked.lookup))
+        if found is None:
+            raise Unanswered([type(asked.lookup)])
+        return await found(asked)
+
+    async def head(self, tenant: UUID) -> int:
+        """The position of the company's last event; 0 without any."""
+        async with self.writer.bound(tenant) as reader:
+            found = await log.head(reader)
+        return 0 if found is None else found.position
+
     async def _opened(self, reader: Reader, ref: Ref, events: Sequence[Event]) -> Sequence[Event]:
         """The events as they were decided. What was erased stays so."""
         if ref.category not in codec.SENSITIVE_CATEGORIES:
@@ -362,17 +426,26 @@ async def _until_decided(
     store: Store, own: Ref, command: Command, context: Context, expected_version: int | None
 ) -> Receipt:
     last: Conflict | None = None
+    after = 0
     context, keys = await store.guarded(own, command, context)
     for _ in range(store.settings.decide_attempts_max):
-        answer = await _attempt(store, own, command, context, expected_version, keys=keys)
+        answer = await _attempt(store, own, command, context, expected_version, keys=keys, after=after)
         if isinstance(answer, Receipt):
             return answer
         if isinstance(answer, Keys):
             keys = answer
+        if isinstance(answer, _LookAgain):
+            after = answer.after
         if isinstance(answer, Conflict):
             last = answer
         telemetry.DECISIONS_REPEATED.inc()
     raise VersionConflict(own, None if last is None else last.actual)
+
+
+class _LookAgain(msgspec.Struct, frozen=True):
+    """It was refused upon answers that read models gave without being asked how far they are: ask them for this."""
+
+    after: int
 
 
 async def _attempt(
@@ -383,7 +456,8 @@ async def _attempt(
     expected_version: int | None,
     *,
     keys: Keys | None,
-) -> Receipt | Conflict | Keys | None:
+    after: int,
+) -> Receipt | Conflict | Keys | _LookAgain | None:
     """One decision and its append. None: it was decided on something that has moved, and must be decided again; keys:
     they had to be fetched, and meanwhile it may have moved.
     """
@@ -391,29 +465,44 @@ async def _attempt(
     spanning = decider.spanning.get(type(command))
     refs = [own] if spanning is None else [own, *spanning.reads(own.id, command)]
     streams = [await store.stream(context.tenant, _of_company(ref, context.tenant)) for ref in refs]
+    if spanning is not None and spanning.follows is not None:
+        further = [ref for ref in spanning.follows(own.id, command, streams[0].state) if ref not in refs]
+        streams += [await store.stream(context.tenant, _of_company(ref, context.tenant)) for ref in further]
+        refs += further
     recalled: dict[Recall, Recalled | None] = {}
     if spanning is not None and spanning.recalls is not None:
         recalled = {each: await store.recalled(context.tenant, each) for each in spanning.recalls(own.id, command)}
         if _too_early(recalled, streams):
             await _settled(streams)
             return None
+    answered: dict[Lookup, object] = {}
+
+    def known() -> dict[Any, Any]:
+        return {**{ref: stream.state for ref, stream in zip(refs, streams, strict=True)}, **recalled, **answered}
+
     versions = [stream.version for stream in streams]
     try:
+        if spanning is not None and spanning.looks_up is not None:
+            await _look_up(store, spanning, own, command, context, known=known, answered=answered, after=after)
+            versions = [stream.version for stream in streams]
         if expected_version is not None and versions[0] != expected_version:
             raise VersionConflict(own, versions[0], expected_version)
         if spanning is None:
             mine = streams[0].ref  # this very one: comparing ids is a call into Python
             written = [(mine, event) for event in decider.decide(command, streams[0].state)]
+        elif spanning.follows is not None and not {*spanning.follows(own.id, command, streams[0].state)} <= {*refs}:
+            return None  # it was opened meanwhile
         else:
-            states = {ref: stream.state for ref, stream in zip(refs, streams, strict=True)}
-            decided = spanning.decide(own.id, command, {**states, **recalled})
+            decided = spanning.decide(own.id, command, known())
             written = [(_of_company(ref, context.tenant), event) for ref, event in decided]
-    except (Rejected, VersionConflict):
+    except (Rejected, VersionConflict) as refusal:
         replayed = await _done_before(store, own, context)
         if replayed is not None:
             return replayed
         if await _ahead_or_stale(store, context.tenant, streams):
             return None
+        if not after and isinstance(refusal, Rejected) and any(not isinstance(each, WhoAsks) for each in answered):
+            return _LookAgain(max(1, await store.head(context.tenant)))
         raise
     subjects = _subjects(written)
     if subjects and (keys is None or keys.lacking(subjects)):
@@ -422,6 +511,25 @@ async def _attempt(
     unit = _unit(context, streams, versions, stored)
     outcome = await store.append(context.tenant, unit, streams, written, stored)
     return await _answer(store, own, context, unit, outcome)
+
+
+async def _look_up(
+    store: Store,
+    spanning: Spanning,
+    own: Ref,
+    command: Command,
+    context: Context,
+    *,
+    known: Callable[[], Mapping[Any, Any]],
+    answered: dict[Lookup, object],
+    after: int,
+) -> None:
+    """Asks until the decision asks nothing new. What was asked of states that move meanwhile is so asked again."""
+    assert spanning.looks_up is not None
+    while lacking := [each for each in spanning.looks_up(own.id, command, known()) if each not in answered]:
+        for each in lacking:
+            assert isinstance(each, spanning.lookups), "declared, so that a store can be checked when it is made"
+            answered[each] = await store.answer(LookedUp(context.tenant, context.actor, each, after))
 
 
 def _of_company(ref: Ref, tenant: UUID) -> Ref:
