@@ -29,6 +29,8 @@ MonthRule: TypeAlias = Literal[
     "days-365-over-12",
 ]
 """What a month of rental is. The rules differ by up to a factor of three for one rental, so it is a named setting."""
+ConflictRule: TypeAlias = Literal["field", "record"]
+"""When a draft and the upstream conflict: if both moved the same field, or if the upstream moved the record at all."""
 
 REJECTIONS: Final[Mapping[str, str]] = {
     "company.unknown": "No company is registered under this id.",
@@ -58,6 +60,11 @@ class RegisterCompany(Command):
         description="Fraction of a budget beyond which a variance is reported.",
         examples=["0.1"],
     )
+    conflict_rule: ConflictRule = Field(
+        default="field",
+        description="Whether a draft conflicts with the upstream if the same field moved there, or any of the record.",
+        examples=["field"],
+    )
 
 
 class RenameCompany(Command):
@@ -76,6 +83,9 @@ class ChangeSettings(Subset):
     rounding: Rounding = optional("How extensions are rounded.", ["half-up"])
     month_rule: MonthRule = optional("What a month of rental is.", ["days-28"])
     variance_threshold: Fraction = optional("Fraction of a budget beyond which a variance is reported.", ["0.05"])
+    conflict_rule: ConflictRule = optional(
+        "Whether a draft conflicts with the upstream if the same field moved there, or any of the record.", ["record"]
+    )
 
 
 class ChangeTier(Command):
@@ -93,6 +103,7 @@ class Settings(Change, frozen=True):
     rounding: Rounding | UnsetType = UNSET
     month_rule: MonthRule | UnsetType = UNSET
     variance_threshold: Decimal | UnsetType = UNSET
+    conflict_rule: ConflictRule | UnsetType = UNSET
 
 
 class Subscription(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -109,6 +120,7 @@ class CompanyRegistered(Event, frozen=True, kw_only=True, tag="company.registere
     rounding: Rounding
     month_rule: MonthRule
     variance_threshold: Decimal
+    conflict_rule: ConflictRule = "field"
 
 
 class CompanyRenamed(Event, frozen=True, kw_only=True, tag="company.renamed"):
@@ -147,6 +159,7 @@ class Company(State, frozen=True, kw_only=True):
     rounding: Rounding = "half-up"
     month_rule: MonthRule = "fraction-of-calendar-month"
     variance_threshold: Decimal = Decimal(0)
+    conflict_rule: ConflictRule = "field"
     code_editions: dict[str, dict[str, UUID]] = field(default_factory=dict)
 
 
@@ -181,6 +194,7 @@ def _register(command: RegisterCompany, company: Company) -> list[CompanyEvent]:
         rounding=command.rounding,
         month_rule=command.month_rule,
         variance_threshold=command.variance_threshold,
+        conflict_rule=command.conflict_rule,
     )
     if not company.name:
         return [registered]
@@ -200,6 +214,7 @@ def evolve(company: Company, event: CompanyEvent) -> Company:
                 rounding=event.rounding,
                 month_rule=event.month_rule,
                 variance_threshold=event.variance_threshold,
+                conflict_rule=event.conflict_rule,
             )
         case CompanyRenamed():
             return replace(company, name=event.now)

@@ -12,7 +12,7 @@ from domain.subset import Change
 Kind: TypeAlias = Literal["http", "folder", "sql"]
 Mode: TypeAlias = Literal["full", "incremental"]
 
-SECRET: Final[Sensitive] = {"secret": STREAM}
+SEALED: Final[Sensitive] = {"secret": STREAM}
 
 
 class Schedule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -43,18 +43,24 @@ class ConnectionOpened(Event, frozen=True, kw_only=True, tag="connection.opened"
 
 
 class ConnectionRevised(Event, frozen=True, kw_only=True, tag="connection.revised"):
+    """`credentials_dropped`: they would have gone to another address than they were given for, and are no more."""
+
     was: ConnectionPart
     now: ConnectionPart
+    credentials_dropped: bool = False
 
 
 class CredentialsReplaced(Event, frozen=True, kw_only=True, tag="connection.credentials-replaced"):
     """`secret` is sealed under the connection's own key and shown to nobody; `username` is whom the upstream knows."""
 
-    sensitive: ClassVar[Sensitive] = SECRET
-    secret_fields: ClassVar[frozenset[str]] = frozenset(SECRET)
+    sensitive: ClassVar[Sensitive] = SEALED
+    secret_fields: ClassVar[frozenset[str]] = frozenset(SEALED)
 
     username: str
     secret: str
+
+    def __repr__(self) -> str:
+        return f"CredentialsReplaced(username={self.username!r})"
 
 
 class MappingSet(Event, frozen=True, kw_only=True, tag="connection.mapping-set"):

@@ -26,6 +26,9 @@ import pydantic
 ERASED: Final = "[erased]"
 """What a sensitive field reads as once its subject's key is destroyed: then, now, and as of any moment."""
 
+WITHHELD: Final = "[secret]"
+"""What a secret field reads as wherever an event is shown."""
+
 STREAM: Final = "stream"
 """As the subject of a sensitive field: the thing itself that the command or event is about, such as a member."""
 
@@ -75,6 +78,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     schema_version: ClassVar[int] = 1
     sensitive: ClassVar[Sensitive] = {}
+    secret_fields: ClassVar[frozenset[str]] = frozenset()
+    """Sensitive fields that nothing shows, to nobody and in no form: only deciders and workers ever see them."""
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):

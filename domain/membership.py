@@ -1,18 +1,17 @@
 """A member of a company, person or service: role, and the API tokens that act with that role."""
 
-import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias, assert_never
+from datetime import datetime
+from typing import Annotated, ClassVar, Final, Literal, TypeAlias, assert_never
 from uuid import UUID
 
 import msgspec
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
-from pydantic_core import PydanticCustomError
+from pydantic import Field
 
 from domain.decider import ERASED, STREAM, Command, Decider, Event, Rejected, Role, Sensitive, State, members
+from domain.instants import Instant
 from domain.maps import TrieMap, trie_map
 from domain.places import DateFormat, Language, TimeZone
 from domain.subset import Change, Subset, difference, optional
@@ -32,26 +31,6 @@ WHO_IT_IS: Final[Sensitive] = {"name": STREAM, "email": STREAM}
 
 ErasureReason: TypeAlias = Literal["requested", "consent-withdrawn", "no-longer-needed", "unlawful"]
 """Why somebody is forgotten. A choice, not a text: nothing about the person may be said here."""
-
-_INSTANT: Final = re.compile(r"2[0-9]{3}-[0-9]{2}-[0-9]{2}[Tt]")
-
-
-def _written_as_instant(value: Any) -> Any:
-    if isinstance(value, datetime) or (isinstance(value, str) and _INSTANT.match(value)):
-        return value
-    raise PydanticCustomError(
-        "instant",
-        "An instant is a string such as 2027-01-31T23:00:00Z, with its offset from UTC, from the year 2000 on",
-    )
-
-
-def _in_utc(instant: datetime) -> datetime:
-    return instant.astimezone(UTC)
-
-
-Instant: TypeAlias = Annotated[
-    AwareDatetime, Field(strict=False), BeforeValidator(_written_as_instant), AfterValidator(_in_utc)
-]
 
 
 class OwnerCommand(Command):

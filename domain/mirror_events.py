@@ -1,7 +1,7 @@
 """What happens to the mirror of an upstream's records: syncs, and what changed. One stream per connection."""
 
 from datetime import datetime
-from typing import Any, Final, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias
 from uuid import UUID, uuid5
 
 import msgspec
@@ -25,19 +25,22 @@ def mirror_of(connection_id: UUID) -> UUID:
     return uuid5(connection_id, "mirror")
 
 
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
+
+
 class SyncCounts(msgspec.Struct, frozen=True, kw_only=True):
     """Records of a run, each counted once. `faulty` rows were left out; `repeated` ones share another's identity and
     are counted elsewhere too. `processed` is the number of rows that came.
     """
 
-    processed: int = 0
-    inserted: int = 0
-    updated: int = 0
-    unchanged: int = 0
-    returned: int = 0
-    removed: int = 0
-    faulty: int = 0
-    repeated: int = 0
+    processed: Count = 0
+    inserted: Count = 0
+    updated: Count = 0
+    unchanged: Count = 0
+    returned: Count = 0
+    removed: Count = 0
+    faulty: Count = 0
+    repeated: Count = 0
 
 
 class SyncFault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -108,9 +111,12 @@ class SyncFailed(Event, frozen=True, kw_only=True, tag="mirror.sync-failed"):
 
 
 class SyncCancelled(Event, frozen=True, kw_only=True, tag="mirror.sync-cancelled"):
+    """What was changed before stays; `counts` tells of that."""
+
     connection_id: UUID
     run_id: UUID
     reason: str
+    counts: SyncCounts = SyncCounts()
 
 
 MirrorEvent: TypeAlias = SyncRequested | SyncBegan | RecordsChanged | SyncFinished | SyncFailed | SyncCancelled

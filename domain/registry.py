@@ -9,17 +9,31 @@ from domain.codeset import REJECTIONS as CODESET_REJECTIONS
 from domain.codeset import codeset
 from domain.company import REJECTIONS as COMPANY_REJECTIONS
 from domain.company import company
+from domain.connection import REJECTIONS as CONNECTION_REJECTIONS
+from domain.connection import connection
 from domain.decider import Command, Decider, Event, tag_of
 from domain.estimate import REJECTIONS as ESTIMATE_REJECTIONS
 from domain.estimate import estimate
 from domain.membership import REJECTIONS as MEMBERSHIP_REJECTIONS
 from domain.membership import membership
+from domain.mirror import REJECTIONS as MIRROR_REJECTIONS
+from domain.mirror import mirror
 from domain.pricebook import REJECTIONS as PRICEBOOK_REJECTIONS
 from domain.pricebook import pricebook
 from domain.project import REJECTIONS as PROJECT_REJECTIONS
 from domain.project import project
 
-DECIDERS: tuple[Decider[Any, Any, Any], ...] = (company, membership, project, estimate, actuals, codeset, pricebook)
+DECIDERS: tuple[Decider[Any, Any, Any], ...] = (
+    company,
+    membership,
+    project,
+    estimate,
+    actuals,
+    codeset,
+    pricebook,
+    connection,
+    mirror,
+)
 
 
 def kebab(name: str) -> str:
@@ -40,6 +54,8 @@ def _events_by_tag() -> dict[str, type[Event]]:
     return found
 
 
+OF_UPSTREAMS: frozenset[type[Event]] = frozenset((*connection.events, *mirror.events))
+"""What is of connected systems of record alone; read models of other things take no notice."""
 BY_CATEGORY: Mapping[str, Decider[Any, Any, Any]] = {decider.category: decider for decider in DECIDERS}
 EVENTS: Mapping[str, type[Event]] = _events_by_tag()
 COMMANDS: Mapping[tuple[str, str], tuple[Decider[Any, Any, Any], type[Command]]] = {
@@ -57,5 +73,7 @@ REJECTIONS: Mapping[str, str] = {
     **ACTUALS_REJECTIONS,
     **CODESET_REJECTIONS,
     **PRICEBOOK_REJECTIONS,
+    **CONNECTION_REJECTIONS,
+    **MIRROR_REJECTIONS,
 }
 """Every code a decision can refuse with → what it means, in a sentence."""

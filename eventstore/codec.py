@@ -8,7 +8,7 @@ from typing import Any, TypeVar, get_args
 
 import msgspec
 
-from domain.decider import Decider, Event, Sensitive, State
+from domain.decider import WITHHELD, Decider, Event, Sensitive, State
 from domain.maps import decode_map, encode_map
 from domain.registry import EVENTS
 from domain.upcasts import upcast
@@ -27,6 +27,10 @@ _decode_array: Callable[[bytes], list[Event]] = msgspec.json.Decoder(list[_EVERY
 _TAGS: Mapping[type[Event], str] = {event: tag for tag, event in EVENTS.items()}
 SENSITIVE: Mapping[str, Sensitive] = {tag: event.sensitive for tag, event in EVENTS.items() if event.sensitive}
 """By tag: the fields that are stored sealed (eventstore/vault.py)."""
+SECRET_FIELDS: Mapping[str, frozenset[str]] = {
+    tag: event.secret_fields for tag, event in EVENTS.items() if event.secret_fields
+}
+"""By tag: the fields that are never shown, neither in clear nor sealed."""
 SENSITIVE_CATEGORIES = frozenset(tag.partition(".")[0] for tag in SENSITIVE)
 """Aggregates whose states hold what is about a person."""
 _FINGERPRINTS: dict[tuple[str, int, type[State]], bytes] = {}
@@ -90,6 +94,15 @@ def encode_state(state: State) -> bytes:
 def decode_state(kind: type[S], body: bytes) -> S:
     """The state of a snapshot. Raises msgspec.MsgspecError when it does not fit."""
     return msgspec.msgpack.decode(body, type=kind, dec_hook=decode_map, strict=False)
+
+
+def withheld(kind: str, payload: bytes) -> bytes:
+    """A stored body as it may be shown: with its secret fields as `WITHHELD`."""
+    fields = SECRET_FIELDS.get(kind)
+    if fields is None:
+        return payload
+    body = msgspec.json.decode(payload, type=dict[str, msgspec.Raw])
+    return _encoder.encode({name: WITHHELD if name in fields else value for name, value in body.items()})
 
 
 def fingerprint(decider: Decider[Any, Any, Any]) -> bytes:

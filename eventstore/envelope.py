@@ -12,7 +12,8 @@ from uuid import UUID
 
 import msgspec
 
-from domain.decider import ERASED, Event
+from domain.decider import ERASED, WITHHELD, Event
+from eventstore.codec import withheld
 from eventstore.log import Recorded, Stored
 
 CONTENT_TYPE: Final = "application/cloudevents+json"
@@ -25,6 +26,7 @@ SEALED: Final = (
     f"{ERASED!r} once the person is forgotten. `x-sensitive` says whose key it is sealed under: that of the stream, or "
     "of the person whose id the named field holds."
 )
+SECRET: Final = f"Kept sealed under the stream's key, and shown to nobody: {WITHHELD!r} wherever the event is shown."
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -87,7 +89,7 @@ def envelope_of(stored: Stored, epoch: int) -> bytes:
         f'"streamversion":{stream_version},"actor":"{_text(actor)}","commandid":"{command_id}",'
         f'{_conversation(metadata, command_id)},"leaf":"{leaf.hex()}","data":'
     )
-    return head.encode() + bytes(payload) + b"}"
+    return head.encode() + withheld(kind, bytes(payload)) + b"}"
 
 
 def envelope(recorded: Recorded[Any], epoch: int) -> bytes:
@@ -155,6 +157,8 @@ def schema_of(event: type[Event]) -> dict[str, Any]:
     tag = event.__struct_config__.tag
     for field, whose in event.sensitive.items():
         definitions[event.__name__]["properties"][field] |= {"x-sensitive": whose, "description": SEALED}
+    for field in event.secret_fields:
+        definitions[event.__name__]["properties"][field] |= {"x-secret": True, "description": SECRET}
     whole = {
         "$schema": DIALECT,
         "$id": f"/schemas/{tag}/{event.schema_version}",

@@ -60,7 +60,10 @@ _USUAL: Final = (
 """What origins usually contain: deflated against this, a sealed one takes no more room than it did in clear. Part of
 the form: what was sealed with it must be opened with it.
 """
-_FIELDS: Mapping[str, Sensitive] = codec.SENSITIVE
+_SHOWN: Mapping[str, Sensitive] = {
+    tag: fields for tag, fields in codec.SENSITIVE.items() if tag not in codec.SECRET_FIELDS
+}
+"""What answers open, by tag. Of events with secret fields nothing: those are for decisions and workers alone."""
 _PAYLOAD, _KIND, _STREAM = (COLUMNS.index(name) for name in ("payload", "type", "stream_id"))
 
 _Body = dict[str, msgspec.Raw]
@@ -147,7 +150,7 @@ class Keys:
     def shown_fields(self, kind: str, stream_id: UUID, body: dict[str, Any]) -> dict[str, Any]:
         """An event's body, or a part of it, as JSON values: with its sensitive fields opened."""
         found = dict(body)
-        for field, whose in _FIELDS.get(kind, {}).items():
+        for field, whose in _SHOWN.get(kind, {}).items():
             if isinstance(found.get(field), str):
                 subject = stream_id if whose == STREAM else UUID(body[whose])
                 found[field] = self.shown(subject, kind, field, found[field])
@@ -157,7 +160,7 @@ class Keys:
         """An event's row with its sensitive fields opened; `body` is its payload, taken apart."""
         kind = stored.row[_KIND]
         clear = dict(body)
-        for field, whose in _FIELDS[kind].items():
+        for field, whose in _SHOWN[kind].items():
             if field in body:
                 text = msgspec.json.decode(body[field], type=str | None)
                 if text is not None:
@@ -224,7 +227,7 @@ def subjects_in(kind: str, stream_id: UUID, body: Mapping[str, Any]) -> list[UUI
     """Whom the sensitive fields of a body, or a part of one, are about."""
     return [
         stream_id if whose == STREAM else UUID(body[whose])
-        for field, whose in _FIELDS.get(kind, {}).items()
+        for field, whose in _SHOWN.get(kind, {}).items()
         if field in body
     ]
 
@@ -333,14 +336,14 @@ class Vault:
         bodies = {
             stored.position: msgspec.json.decode(stored.row[_PAYLOAD], type=_Body)
             for stored in page
-            if stored.row[_KIND] in _FIELDS
+            if stored.row[_KIND] in _SHOWN
         }
         if not bodies:
             return page
         named = [(stored, bodies[stored.position]) for stored in page if stored.position in bodies]
         keys = await self.fetch(
             reader,
-            {_whose(stored, body, whose) for stored, body in named for whose in _FIELDS[stored.row[_KIND]].values()},
+            {_whose(stored, body, whose) for stored, body in named for whose in _SHOWN[stored.row[_KIND]].values()},
         )
         opened_rows = {stored.position: keys.shown_row(stored, body) for stored, body in named}
         return [opened_rows.get(stored.position, stored) for stored in page]

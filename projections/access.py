@@ -17,6 +17,7 @@ from domain.membership import (
     TokenIssued,
     TokenRevoked,
 )
+from domain.registry import OF_UPSTREAMS
 from eventstore.db import Reader
 from eventstore.log import POSITION_MAX
 from eventstore.sql import beside
@@ -194,6 +195,7 @@ projection = Projection(
             *company.company.events,
             *project.project.events,
             *estimate.estimate.events,
+            *OF_UPSTREAMS,
         )
     ),
     inline=True,

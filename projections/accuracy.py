@@ -40,6 +40,7 @@ from domain.project import (
     ProjectRestored,
     project,
 )
+from domain.registry import OF_UPSTREAMS
 from eventstore.db import Reader
 from eventstore.sql import beside
 from eventstore.vault import Keys, Vault
@@ -249,6 +250,7 @@ projection = Projection(
             FindingRevised,
             FindingRemoved,
             VarianceExplained,
+            *OF_UPSTREAMS,
         )
     ),
 )

@@ -21,7 +21,8 @@ from domain.actuals import (
 )
 from domain.codeset import CodesImported
 from domain.company import CompanyRegistered, CompanyRenamed
-from domain.decider import Event, tag_of
+from domain.connection_events import ConnectionOpened, ConnectionRevised, CredentialsReplaced, MappingSet
+from domain.decider import WITHHELD, Event, tag_of
 from domain.estimate_events import (
     Classified,
     EstimateStarted,
@@ -38,6 +39,7 @@ from domain.estimate_events import (
     RisksCopied,
 )
 from domain.membership import MemberAdded, TokenIssued
+from domain.mirror_events import RecordsChanged, SyncFailed, SyncFinished, mirror_of
 from domain.pricebook import PricesImported
 from domain.project import ProjectCreated, ProjectRenamed, ProjectRestored
 from domain.registry import EVENTS
@@ -168,6 +170,17 @@ def _told(event: Any) -> tuple[Any, Any]:
         return {"scope": event.scope, "days": event.was}, {"scope": event.scope, "days": event.now}
     if isinstance(event, VarianceExplained):
         return {"scope": event.scope, "said": event.was}, {"scope": event.scope, "said": event.now}
+    if isinstance(event, CredentialsReplaced):
+        return None, {"username": event.username, "secret": WITHHELD}
+    if isinstance(event, ConnectionRevised):
+        dropped = {"credentials_dropped": True} if event.credentials_dropped else {}
+        return event.was, event.now.given() | dropped
+    if isinstance(event, MappingSet):
+        mapping = event.mapping
+        return None, {"version": mapping.version, "field_count": len(mapping.fields), "currency": event.currency}
+    if isinstance(event, SyncFinished | SyncFailed):
+        told = msgspec.structs.asdict(event)
+        return None, told | {"faults": len(event.faults)}
     if isinstance(event, Reopened):
         return {"finished_on": event.was}, {"reason": event.reason}
     if isinstance(event, ProjectRestored) or not hasattr(event, "was"):
@@ -199,6 +212,12 @@ def _origin(metadata: Metadata) -> str | None:
     return msgspec.json.encode(Origin(metadata.ip, metadata.user_agent)).decode()
 
 
+def of_connection(seen: Seen) -> list[Key]:
+    """A connection, and its mirror, which is called the same."""
+    connection_id = identity(seen.raw_stream_id)
+    return [(connection_id,), (mirror_of(connection_id),)]
+
+
 def at_position(seen: Seen) -> list[Key]:
     return [(seen.position, 0)]
 
@@ -216,6 +235,11 @@ def estimate_started(row: NameRow | None, seen: Seen, key: Key) -> NameRow:
     return NameRow(key[0], event.title or f"version {event.version}")
 
 
+def connection_revised(row: NameRow | None, seen: Seen, key: Key) -> NameRow | None:
+    name: str | msgspec.UnsetType = seen.event.now.name
+    return NameRow(key[0], name) if isinstance(name, str) else row
+
+
 def title_changed(row: NameRow | None, seen: Seen, key: Key) -> NameRow | None:
     title: str | msgspec.UnsetType | None = seen.event.now.title
     return NameRow(key[0], title) if isinstance(title, str) else row
@@ -228,16 +252,26 @@ _NAMING: dict[type[Event], Change] = {
         for event in (CompanyRegistered, MemberAdded, ProjectCreated, ProjectRestored)
     },
     **{event: change(names_table, of_stream, renamed) for event in (CompanyRenamed, ProjectRenamed)},
+    ConnectionOpened: change(names_table, of_connection, named),
+    ConnectionRevised: change(names_table, of_connection, connection_revised),
     EstimateStarted: change(names_table, of_stream, estimate_started),
     NotesChanged: change(names_table, of_stream, title_changed),
 }
+
+_UNTOLD = frozenset[type[Event]]((RecordsChanged,))
+"""Parts of what is told as a whole: what a sync changed is counted when it ends."""
 
 projection = Projection(
     name="activity_log",
     version=2,
     sql=beside(__file__),
     tables=(entries_table, names_table),
-    on={event: (noting, _NAMING[event]) if event in _NAMING else (noting,) for event in EVENTS.values()},
+    on={
+        event: (noting, _NAMING[event]) if event in _NAMING else (noting,)
+        for event in EVENTS.values()
+        if event not in _UNTOLD
+    },
+    ignores=_UNTOLD,
 )
 
 

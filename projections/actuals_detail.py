@@ -42,6 +42,7 @@ from domain.costs import (
 )
 from domain.decider import Event
 from domain.money import EXACT, ZERO
+from domain.registry import OF_UPSTREAMS
 from domain.subset import Change
 from eventstore.db import Reader
 from eventstore.log import POSITION_MAX
@@ -557,6 +558,7 @@ projection = Projection(
             *membership.membership.events,
             *pricebook.pricebook.events,
             *project.project.events,
+            *OF_UPSTREAMS,
         )
     ),
 )

@@ -9,6 +9,7 @@ import msgspec
 from domain import actuals, company, estimate, membership, pricebook, project
 from domain.codeset import CodeMeaning, CodeSetRegistered, CodesImported
 from domain.decider import Event
+from domain.registry import OF_UPSTREAMS
 from eventstore.db import Reader
 from eventstore.sql import beside
 from projections.projection import Key, Projection, Seen, Table, change, changes, identity, of_stream
@@ -77,6 +78,7 @@ projection = Projection(
             *membership.membership.events,
             *pricebook.pricebook.events,
             *project.project.events,
+            *OF_UPSTREAMS,
         )
     ),
 )

@@ -45,6 +45,7 @@ from domain.estimate_events import (
 from domain.lines import Line
 from domain.markups import Bridge, bridge
 from domain.money import ZERO
+from domain.registry import OF_UPSTREAMS
 from domain.simulation import SimulationEvent
 from eventstore.db import Reader
 from eventstore.sql import beside
@@ -369,6 +370,7 @@ projection = Projection(
             *company.company.events,
             *membership.membership.events,
             *project.project.events,
+            *OF_UPSTREAMS,
         )
     ),
 )

@@ -36,6 +36,7 @@ from domain.project import (
     StatusChanged,
     VersionNumbered,
 )
+from domain.registry import OF_UPSTREAMS
 from eventstore.db import Reader
 from eventstore.sql import beside
 from projections.projection import Key, Projection, Seen, Sums, Table, change, changes, identity, of_stream
@@ -281,6 +282,7 @@ projection = Projection(
             *actuals.actuals.events,
             *codeset.codeset.events,
             *pricebook.pricebook.events,
+            *OF_UPSTREAMS,
         )
     )
     - frozenset(handled),

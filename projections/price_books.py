@@ -10,6 +10,7 @@ import msgspec
 from domain import actuals, codeset, company, estimate, membership, project
 from domain.decider import Event
 from domain.pricebook import Price, PriceBookOpened, PricesImported
+from domain.registry import OF_UPSTREAMS
 from eventstore.db import Reader
 from eventstore.sql import beside
 from projections.projection import Key, Projection, Seen, Table, change, changes, identity, of_stream
@@ -93,6 +94,7 @@ projection = Projection(
             *estimate.estimate.events,
             *membership.membership.events,
             *project.project.events,
+            *OF_UPSTREAMS,
         )
     ),
 )

@@ -59,6 +59,7 @@ from domain.project import (
     StatusChanged,
     VersionNumbered,
 )
+from domain.registry import OF_UPSTREAMS
 from domain.simulation import SimulationEvent
 from eventstore.db import Reader
 from eventstore.sql import beside
@@ -293,6 +294,7 @@ projection = Projection(
             *pricebook.pricebook.events,
             *company.company.events,
             *membership.membership.events,
+            *OF_UPSTREAMS,
         )
     ),
 )

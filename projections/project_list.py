@@ -37,6 +37,7 @@ from domain.project import (
     StatusChanged,
     VersionNumbered,
 )
+from domain.registry import OF_UPSTREAMS
 from domain.simulation import SimulationEvent
 from eventstore.db import Reader
 from eventstore.sql import beside
@@ -311,6 +312,7 @@ projection = Projection(
             *company.company.events,
             *membership.membership.events,
             *members(SimulationEvent),
+            *OF_UPSTREAMS,
         )
     ),
 )

@@ -16,6 +16,7 @@ from domain.project import (
     StatusChanged,
     VersionNumbered,
 )
+from domain.registry import OF_UPSTREAMS
 from eventstore.db import Reader
 from eventstore.sql import beside
 from projections.projection import Key, Projection, Seen, Table, changes, identity
@@ -91,6 +92,7 @@ projection = Projection(
             *company.company.events,
             *membership.membership.events,
             *estimate.estimate.events,
+            *OF_UPSTREAMS,
         )
     ),
     inline=True,

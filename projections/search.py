@@ -64,6 +64,7 @@ from domain.project import (
     StatusChanged,
     VersionNumbered,
 )
+from domain.registry import OF_UPSTREAMS
 from domain.risks import Risk
 from domain.simulation import SimulationEvent
 from eventstore.db import Reader
@@ -387,6 +388,7 @@ projection = Projection(
             *pricebook.pricebook.events,
             *company.company.events,
             *membership.membership.events,
+            *OF_UPSTREAMS,
         )
     ),
 )

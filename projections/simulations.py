@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from domain import actuals, codeset, company, estimate, membership, pricebook, project
 from domain.decider import Event
+from domain.registry import OF_UPSTREAMS
 from domain.simulation import Figures, SimulatedRisk, SimulationCompleted, SimulationFailed, SimulationRequested
 from eventstore.db import Reader
 from eventstore.log import POSITION_MAX
@@ -129,6 +130,7 @@ projection = Projection(
             *membership.membership.events,
             *project.project.events,
             *(event for event in estimate.estimate.events if event not in _ON),
+            *OF_UPSTREAMS,
         )
     ),
 )

@@ -42,6 +42,7 @@ from domain.estimate_events import (
 )
 from domain.lines import Line, Totals, counted
 from domain.money import ZERO
+from domain.registry import OF_UPSTREAMS
 from domain.simulation import SimulationEvent
 from eventstore.db import Reader
 from eventstore.log import POSITION_MAX
@@ -298,6 +299,7 @@ projection = Projection(
             *membership.membership.events,
             *project.project.events,
             *members(SimulationEvent),  # they change nothing in an estimate
+            *OF_UPSTREAMS,
         )
     ),
 )

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from domain.decider import Command, Ref
+from domain.mirror_events import mirror_of
 from domain.registry import COMMANDS
 from domain.units import CANONICAL
 
@@ -17,6 +18,8 @@ IDS = [UUID(int=(0x0197B2A4 << 96) | (7 << 76) | (8 << 60) | n) for n in range(1
 LINE_IDS, PROJECT_IDS, ESTIMATE_IDS = IDS[:5], IDS[5:7], IDS[7:11]
 RISK_IDS = IDS[:3]
 ACTUALS_IDS = [UUID(int=each.int + (1 << 32)) for each in IDS[:2]]
+CONNECTION_IDS = [UUID(int=each.int + (3 << 32)) for each in IDS[:2]]
+RUN_IDS = IDS[:3]
 BOOK_IDS = [UUID(int=each.int + (2 << 32)) for each in IDS[:3]]
 
 Step = tuple[Ref, Command]
@@ -263,6 +266,48 @@ _corrections = st.builds(
     _measured | _with(quantity=decimals()) | _against_markup | _with(markup_id=st.none() | _one_of(LINE_IDS[:2])),
 ).filter(lambda body: len(body) > 2)
 
+_http = {
+    "kind": st.just("http"),
+    "url": st.sampled_from(["https://erp.northern.example", "https://erp.northern.example/v2", "http://10.0.0.7"]),
+    "paging": st.just({"by": "cursor"}),
+    "auth": st.sampled_from([{"by": "api-key"}, {"by": "basic"}]),
+}
+_upstreams = st.fixed_dictionaries(_http) | st.just({"kind": "folder", "folder": "exports"})
+_credentials = {"username": st.sampled_from(["", "cairn"]), "secret": text()}
+_money = {"upstream": "Budget", "name": "plan_cost", "type": "money", "feeds": "plan_cost"}
+_mappings = st.fixed_dictionaries(
+    {
+        "fields": st.sampled_from([["USD"], ["USD"], ["EUR"], ["USD", "EUR"], []]).map(
+            lambda units: [
+                {"upstream": "Trade", "name": "category", "type": "category", "feeds": "category"},
+                *(
+                    _money | {"unit": unit, "name": name, "feeds": name}
+                    for unit, name in zip(units, ["plan_cost", "actual_cost"], strict=False)
+                ),
+            ]
+        ),
+        "identity": st.sampled_from([["Item"], ["Item"], ["Item", "Site"]]),
+    }
+)
+_schedules = st.fixed_dictionaries(
+    {"cron": st.sampled_from(["30 5 * * 1-5", "*/10 * * * *"]), "time_zone": st.just("America/Chicago")},
+    optional={"enabled": st.booleans(), "jitter_seconds": st.integers(0, 3600), "full_every": st.integers(1, 1000)},
+)
+_run = {"run_id": _one_of(RUN_IDS)}
+_modes = st.sampled_from(["full", "incremental"])
+_attempt = _run | {"connection_id": _one_of(CONNECTION_IDS[:1]), "attempt": st.sampled_from([1, 1, 2])}
+_moments = st.integers(0, 9).map(lambda second: f"2026-11-21T05:30:0{second}Z")
+_counts = st.dictionaries(st.sampled_from(["processed", "inserted", "unchanged"]), st.integers(0, 9))
+_record = st.fixed_dictionaries(
+    {
+        "record_id": _one_of(LINE_IDS),
+        "identity": st.lists(text(), min_size=1, max_size=2),
+        "digest": st.integers(0, 3).map(lambda n: f"{n:032x}"),
+        "values": st.fixed_dictionaries({}, optional={"category": text(), "plan_cost": decimals(2, 9)}),
+    }
+)
+_records = st.lists(_record, max_size=2, unique_by=lambda record: str(record["record_id"]))
+
 BODIES: dict[tuple[str, str], SearchStrategy[dict[str, Any]]] = {
     ("company", "register-company"): st.fixed_dictionaries(
         {"name": text(), "tier": text(), "currency": st.sampled_from(["USD", "EUR"])},
@@ -274,6 +319,7 @@ BODIES: dict[tuple[str, str], SearchStrategy[dict[str, Any]]] = {
         rounding=st.just("half-up"),
         month_rule=st.sampled_from(["days-28", "anniversary"]),
         variance_threshold=fractions,
+        conflict_rule=st.sampled_from(["field", "record"]),
     ),
     ("company", "change-tier"): _with(tier=text(), tier_expires_on=_expiry),
     ("membership", "add-member"): _with(name=text(), email=st.just("ada@northern.example"), role=_roles),
@@ -418,6 +464,45 @@ BODIES: dict[tuple[str, str], SearchStrategy[dict[str, Any]]] = {
     ),
     ("actuals", "finish-actuals"): _with(finished_on=_days),
     ("actuals", "reopen-actuals"): _with(reason=text()),
+    ("connection", "open-connection"): st.fixed_dictionaries(
+        {"name": text(), "upstream": _upstreams}, optional={"credentials": st.none() | _with(**_credentials)}
+    ),
+    ("connection", "revise-connection"): _some({}, name=text(), upstream=_upstreams),
+    ("connection", "replace-credentials"): _with(**_credentials),
+    ("connection", "set-mapping"): _with(mapping=_mappings),
+    ("connection", "set-schedule"): _with(schedule=st.none() | _schedules),
+    ("connection", "disable-connection"): _with(reason=text()),
+    ("connection", "enable-connection"): _with(),
+    ("connection", "close-connection"): _with(reason=text()),
+    ("mirror", "request-sync"): st.fixed_dictionaries(
+        {**_run, "connection_id": _one_of(CONNECTION_IDS[:1])}, optional={"mode": _modes}
+    ),
+    ("mirror", "begin-sync"): _with(
+        **_attempt,
+        mode=_modes,
+        trigger=st.sampled_from(["manual", "schedule", "retry"]),
+        mapping_version=st.sampled_from([1, 1, 1, 2]),
+        began_at=_moments,
+    ),
+    ("mirror", "record-changes"): _with(
+        **_attempt,
+        mapping_version=st.sampled_from([1, 1, 1, 2]),
+        currency=st.just("USD"),
+        changes=st.fixed_dictionaries({}, optional={"inserted": _records}),
+        processed=st.integers(0, 9),
+    ),
+    ("mirror", "finish-sync"): _with(
+        **_attempt, counts=_counts, finished_at=_moments, cursor=st.none() | st.just("17")
+    ),
+    ("mirror", "fail-sync"): _with(
+        **_attempt,
+        failure=st.sampled_from(["unavailable", "denied", "broken", "held"]),
+        code=st.just("upstream.broken"),
+        facts=st.dictionaries(text(), st.integers(0, 9), max_size=1),
+        counts=_counts,
+        finished_at=_moments,
+    ),
+    ("mirror", "cancel-sync"): _with(**_run, reason=text()),
 }
 """(category, verb) → bodies the command accepts. Every command is here: a test says so."""
 
@@ -429,6 +514,8 @@ _STREAMS = {
     "actuals": ACTUALS_IDS,
     "codeset": BOOK_IDS[:2],
     "pricebook": BOOK_IDS[2:],
+    "connection": CONNECTION_IDS,
+    "mirror": [mirror_of(CONNECTION_IDS[0])],
 }
 
 

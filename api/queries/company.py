@@ -39,6 +39,7 @@ class CompanyAnswer(msgspec.Struct, frozen=True, kw_only=True):
     rounding: str
     month_rule: str
     variance_threshold: Decimal
+    conflict_rule: str
     version: int
 
 
@@ -72,6 +73,7 @@ async def folded(reader: Reader, position: int) -> CompanyAnswer | None:
         rounding=state.rounding,
         month_rule=state.month_rule,
         variance_threshold=state.variance_threshold,
+        conflict_rule=state.conflict_rule,
         version=version,
     )
 

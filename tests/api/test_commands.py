@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from domain.decider import Role
+from domain.mirror_events import mirror_of
 from domain.registry import COMMANDS
 from tests.api.callers import EXPIRY, Company, line, problem
 from tests.api.test_simulations import FIGURES
@@ -33,6 +34,15 @@ def test_every_command_is_done_over_its_route(company: Company) -> None:
     risk: dict[str, Any] = named | {"kind": "threat", "title": "Peat", "probability": "0.4"}
     risk |= {"low": "100000", "high": "300000", "response": response}
     service, simulations = company.member(Role.SERVICE), [{"simulation_id": str(uuid4())} for _ in range(2)]
+    connection, mirror = uuid4(), [*map(str, (uuid4(), uuid4(), uuid4()))]
+    runs = [{"connection_id": str(connection), "run_id": run} for run in mirror]
+    mapped = {"fields": [{"upstream": "Trade", "name": "trade", "type": "text"}], "identity": ["Item"]}
+    begun = {"mode": "full", "trigger": "manual", "mapping_version": 1, "began_at": "2026-11-21T05:30:00Z"}
+    changed = {"inserted": [{"record_id": str(uuid4()), "identity": ["A"], "digest": HASH[:32], "values": {}}]}
+    changes = {"mapping_version": 1, "changes": changed}
+    done_at = {"counts": {"processed": 1}, "finished_at": "2026-11-21T05:31:00Z"}
+    failed = done_at | {"failure": "broken", "code": "upstream.row-malformed", "attempt": 0}
+    described = {"name": "ERP", "upstream": {"kind": "folder", "folder": "exports"}}
     script: list[tuple[Any, str, UUID, str, dict[str, Any]]] = [
         (owner, "company", company.id, "rename-company", {"name": "Southern Paving"}),
         (owner, "company", company.id, "change-settings", {"month_rule": "days-28"}),
@@ -99,6 +109,22 @@ def test_every_command_is_done_over_its_route(company: Company) -> None:
         (estimator, "pricebook", prices, "open-price-book", book),
         (estimator, "pricebook", prices, "import-prices", {"prices": [price]}),
         (estimator, "actuals", actuals, "reopen-actuals", {"reason": "a late invoice"}),
+        (owner, "connection", connection, "open-connection", described),
+        (owner, "connection", connection, "revise-connection", {"name": "Plant ERP"}),
+        (owner, "connection", connection, "replace-credentials", {"secret": "s3cret"}),
+        (owner, "connection", connection, "set-mapping", {"mapping": mapped}),
+        (owner, "connection", connection, "set-schedule", {"schedule": {"cron": "0 5 * * *", "time_zone": "UTC"}}),
+        (service, "mirror", mirror_of(connection), "request-sync", runs[0]),
+        (operator, "mirror", mirror_of(connection), "begin-sync", runs[0] | begun),
+        (operator, "mirror", mirror_of(connection), "record-changes", runs[0] | changes),
+        (operator, "mirror", mirror_of(connection), "finish-sync", runs[0] | done_at),
+        (estimator, "mirror", mirror_of(connection), "request-sync", runs[1]),
+        (operator, "mirror", mirror_of(connection), "fail-sync", runs[1] | failed),
+        (estimator, "mirror", mirror_of(connection), "request-sync", runs[2]),
+        (estimator, "mirror", mirror_of(connection), "cancel-sync", {"run_id": mirror[2], "reason": "not now"}),
+        (owner, "connection", connection, "disable-connection", {"reason": "it moves"}),
+        (owner, "connection", connection, "enable-connection", {}),
+        (owner, "connection", connection, "close-connection", {"reason": "it is gone"}),
     ]  # fmt: skip
     for caller, thing, id_, verb, body in script:
         answer = caller.command(thing, id_, verb, body)

@@ -11,14 +11,16 @@ from domain.registry import COMMANDS
 from tests.api.callers import Company
 from tests.api.test_parameters import filled, paths
 
-CONTENT = {"estimate", "actuals", "codeset", "pricebook"}
+CONTENT = {"estimate", "actuals", "codeset", "pricebook", "mirror"}
 PEOPLE_ALONE = {
     ("estimate", "submit-estimate"),
     ("estimate", "change-estimate-status"),
     ("estimate", "request-simulation"),
     ("actuals", "finish-actuals"),
     ("actuals", "reopen-actuals"),
+    ("mirror", "cancel-sync"),
 }
+WORKERS_ALONE = {("mirror", verb) for verb in ("begin-sync", "record-changes", "finish-sync", "fail-sync")}
 """What commits the company is not a program's to send; nor is anything about projects, members and settings."""
 
 
@@ -39,11 +41,15 @@ def test_a_role_may_what_the_registry_says_and_nothing_else(company: Company, ro
 
 def test_services_edit_content_and_decide_nothing() -> None:
     theirs = {name for name, (_, kind) in COMMANDS.items() if Role.SERVICE in kind.roles}
-    assert theirs == {name for name in COMMANDS if name[0] in CONTENT} - PEOPLE_ALONE
+    assert theirs == {name for name in COMMANDS if name[0] in CONTENT} - PEOPLE_ALONE - WORKERS_ALONE
+    assert not any(COMMANDS[name][1].roles for name in WORKERS_ALONE)
 
 
-def test_architects_may_what_estimators_may() -> None:
-    assert all((Role.ARCHITECT in kind.roles) == (Role.ESTIMATOR in kind.roles) for _, kind in COMMANDS.values())
+def test_architects_may_what_estimators_may_and_connect_upstreams() -> None:
+    theirs = {name for name, (_, kind) in COMMANDS.items() if Role.ARCHITECT in kind.roles}
+    of_estimators = {name for name, (_, kind) in COMMANDS.items() if Role.ESTIMATOR in kind.roles}
+    assert theirs - of_estimators == {name for name in COMMANDS if name[0] == "connection"}
+    assert of_estimators < theirs
 
 
 @pytest.mark.parametrize("role", Role)

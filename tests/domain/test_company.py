@@ -51,6 +51,10 @@ def test_settings_change_field_by_field() -> None:
     outcome.then(
         SettingsChanged(was=Settings(month_rule="fraction-of-calendar-month"), now=Settings(month_rule="days-28"))
     )
+    given(company, REGISTERED).when(ChangeSettings(conflict_rule="record")).then(
+        SettingsChanged(was=Settings(conflict_rule="field"), now=Settings(conflict_rule="record"))
+    )
+    given(company, REGISTERED).when(ChangeSettings(conflict_rule="field")).then_nothing()
     given(company, REGISTERED).when(ChangeSettings(variance_threshold=Decimal("0.10"))).then_nothing()
 
 

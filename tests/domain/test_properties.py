@@ -21,12 +21,15 @@ from domain.estimate_commands import AddLine, MoveLine, RemoveLine, ReviseLine, 
 from domain.estimate_state import Estimate, bridge_of
 from domain.lines import Line, in_order
 from domain.maps import decode_map, encode_map
+from domain.mirror import RecordChanges
+from domain.mirror_events import RecordsChanged, SyncBegan, mirror_of
 from domain.registry import BY_CATEGORY, COMMANDS, EVENTS, REJECTIONS
 from domain.risks import contribution, impact_faults
 from tests.specs import World
 from tests.strategies import (
     ACTUALS_IDS,
     BODIES,
+    CONNECTION_IDS,
     ESTIMATE_IDS,
     LINE_IDS,
     PROJECT_IDS,
@@ -85,7 +88,7 @@ def run(script: Iterable[Step]) -> World:
         if isinstance(command, UndoChange):
             with pytest.raises(Rejected, match="already-undone"):
                 world.decided(ref, command)
-        else:
+        elif not isinstance(command, RecordChanges):  # a mirror does not know its records: the command's id keeps it
             assert world.decided(ref, command) == [], "retry adds nothing"
     return world
 
@@ -256,6 +259,43 @@ def test_code_sets_and_price_books(script: list[Step]) -> None:
         for edition, each in editions.items()
     }
     assert kept == registered
+
+
+CONNECTED = Ref("connection", CONNECTION_IDS[0])
+MIRRORED = Ref("mirror", mirror_of(CONNECTION_IDS[0]))
+_UPSTREAM = {"kind": "folder", "folder": "exports"}
+_MAPPED = {"fields": [{"upstream": "Trade", "name": "trade", "type": "text"}], "identity": ["Item"]}
+_BODIES_BEFORE: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("open-connection", {"name": "ERP", "upstream": _UPSTREAM}),
+    ("set-mapping", {"mapping": _MAPPED}),
+)
+MAPPED: list[Step] = [
+    (CONNECTED, COMMANDS["connection", verb][1].model_validate_json(msgspec.json.encode(body)))
+    for verb, body in _BODIES_BEFORE
+]
+
+
+@settings(max_examples=200, deadline=None)
+@given(scripts("connection", "mirror", "mirror"), st.booleans())
+def test_connections_and_mirrors(script: list[Step], mapped: bool) -> None:
+    world = run(MAPPED * mapped + script)
+    check_states(world)
+    inserted = 0
+    begun: set[tuple[UUID, int]] = set()
+    for ref, _, event in (each for past in world.past for each in past.written):
+        if isinstance(event, SyncBegan):
+            assert (event.run_id, event.attempt) not in begun
+            begun.add((event.run_id, event.attempt))
+        if isinstance(event, RecordsChanged):
+            inserted += len(event.changes.inserted)
+        assert ref.category != "mirror" or ref == MIRRORED
+    mirror = world.state(MIRRORED)
+    assert mirror.record_count == inserted
+    assert mirror.run is None or mirror.ended is None or mirror.run.run_id != mirror.ended.run_id
+    if mirror.run is not None:
+        connection = world.state(CONNECTED)
+        assert not connection.disabled
+        assert not connection.closed
 
 
 def check_actuals(actuals: Actuals) -> None:
