@@ -22,6 +22,7 @@ from api.queries import (
     codeset,
     company,
     comparison,
+    connection,
     estimate,
     finding,
     log,
@@ -58,6 +59,7 @@ QUERIES: Final = (
     portfolio,
     accuracy,
     finding,
+    connection,
     company,
     log,
 )
@@ -259,9 +261,9 @@ class Api:
         )
         single: list[HTTPRouteHandler] = [handler for module in QUERIES for handler in module.SINGLE]
         paged: list[HTTPRouteHandler] = [handler for module in QUERIES for handler in module.PAGED]
-        of_one, of_page = side.dependencies()
+        of_one, of_page, of_several = side.dependencies()
         return [
-            Router("/", route_handlers=single, dependencies={"view": of_one}),
+            Router("/", route_handlers=single, dependencies={"view": of_one, "views": of_several}),
             Router("/", route_handlers=paged, dependencies={"paged": of_page}),
             Router("/", route_handlers=[live.route(self.live)]),
         ]

@@ -32,6 +32,12 @@ USER_AGENT_MAX: Final = 300
 _IN_ORDER: Final = frozenset(tag.partition(".")[0] for tag in InlineModels(INLINE).types)
 """Aggregates whose things share what is unique in a company: in a batch their commands keep its order."""
 
+GOES_ON: Final[Mapping[tuple[str, str], str]] = {
+    ("mirror", "request-sync"): "/connections/{command.connection_id}/runs/{command.run_id}",
+    ("changeset", "open-changeset"): "/changesets/{id}",
+}
+"""Commands with which the work only begins, and where it is told how far that is: answered 202, with a Location."""
+
 _encoder = msgspec.json.Encoder()
 
 
@@ -103,7 +109,9 @@ class CommandSide:
             request_hash=request_hash(decider.category, id_, kebab(kind.__name__), command),
             metadata=metadata,
         )
-        return _answer(await self.transact(decider, id_, command, caller, context, expected_version=expected_version))
+        receipt = await self.transact(decider, id_, command, caller, context, expected_version=expected_version)
+        place = GOES_ON.get((decider.category, kebab(kind.__name__)))
+        return _answer(receipt, None if place is None else place.format(id=id_, command=command))
 
     async def transact(
         self,
@@ -272,7 +280,7 @@ def _route(side: CommandSide, decider: Decider[Any, Any, Any], kind: type[Comman
         operation_id=kind.__name__,
         opt={"command": kind},
         tags=[decider.category],
-        status_code=201,
+        status_code=202 if (decider.category, verb) in GOES_ON else 201,
     )(accept)
 
 
@@ -338,7 +346,7 @@ def token_of(receipt: Receipt) -> str:
     return f"{receipt.epoch}.{receipt.position}"
 
 
-def _answer(receipt: Receipt) -> Answer:
+def _answer(receipt: Receipt, location: str | None) -> Answer:
     recorded_now = receipt.first_position is not None and not receipt.replayed
     body = _encoder.encode(receipt)
     headers = [
@@ -349,7 +357,10 @@ def _answer(receipt: Receipt) -> Answer:
         (b"cairn-token", token_of(receipt).encode()),
         (b"etag", f'"{receipt.stream_version}"'.encode()),
     ]
-    return Answer(201 if recorded_now else 200, headers, body)
+    if location is not None:
+        headers.append((b"location", location.encode()))
+    recorded = 201 if location is None else 202
+    return Answer(recorded if recorded_now else 200, headers, body)
 
 
 def _required_id(headers: Headers) -> UUID:

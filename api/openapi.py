@@ -1,8 +1,10 @@
 """The OpenAPI document: what Litestar derives from the queries, and what only the command registry knows."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
+import pydantic
 from litestar import Litestar
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
@@ -11,7 +13,6 @@ from pydantic.json_schema import models_json_schema
 from api import problems, roles
 from api.commands import BatchItem, Outcomes
 from api.schemas import VERSION
-from domain.decider import Command
 from domain.registry import COMMANDS
 from eventstore.transact import Receipt
 
@@ -51,9 +52,11 @@ def document(litestar: Litestar) -> dict[str, Any]:
     schemas = made["components"].setdefault("schemas", {})
     _, ours = msgspec.json.schema_components([Receipt, BatchItem, Outcomes, problems.Document], ref_template=_REFERENCE)
     schemas.update(ours)
-    bodies = _command_bodies(schemas)
-    made["components"]["responses"] = {status: _problem_response(status) for status in _statuses()}
     found = dict(roles.handlers(litestar))
+    kinds: dict[str, type[pydantic.BaseModel]] = {kind.__name__: kind for _, kind in COMMANDS.values()}
+    kinds |= {str(each.operation_id): each.opt["takes"] for each in found.values() if "takes" in each.opt}
+    bodies = _bodies(schemas, kinds)
+    made["components"]["responses"] = {status: _problem_response(status) for status in _statuses()}
     for path, item in made["paths"].items():
         for operation in item.values():
             _complete(path, operation, bodies, is_open=bool(found[path].opt.get("open")))
@@ -68,17 +71,16 @@ def _say_who(operation: dict[str, Any], allowed: roles.Allowed | None) -> None:
         operation["x-roles"] = sorted(allowed.roles)
 
 
-def _command_bodies(schemas: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Adds every command's schema to the components; operation id → the body that refers to it."""
-    kinds: list[type[Command]] = [kind for _, kind in COMMANDS.values()]
+def _bodies(schemas: dict[str, Any], kinds: Mapping[str, type[pydantic.BaseModel]]) -> dict[str, dict[str, Any]]:
+    """Adds the schema of every body to the components; operation id → the body that refers to it."""
     references, defined = models_json_schema(
-        [(kind, "validation") for kind in kinds], ref_template=_REFERENCE.replace("name", "model")
+        [(kind, "validation") for kind in kinds.values()], ref_template=_REFERENCE.replace("name", "model")
     )
     definitions = defined.get("$defs", {})
     schemas.update(definitions)
     return {
-        kind.__name__: _json_body(references[kind, "validation"], _example({**definitions[kind.__name__]}, definitions))
-        for kind in kinds
+        name: _json_body(references[kind, "validation"], _example({**definitions[kind.__name__]}, definitions))
+        for name, kind in kinds.items()
     }
 
 
@@ -112,7 +114,8 @@ def _complete(path: str, operation: dict[str, Any], bodies: dict[str, dict[str, 
     operation["summary"], _, _ = operation.get("description", name).partition("\n")
     for parameter in operation.get("parameters", ()):
         _without_null(parameter)
-    if name in bodies:
+    is_command = path.startswith("/commands")
+    if is_command and name in bodies:
         _complete_command(operation, bodies[name])
     elif path == "/commands":
         _complete_batch(operation)
@@ -120,7 +123,10 @@ def _complete(path: str, operation: dict[str, Any], bodies: dict[str, dict[str, 
         operation["responses"] = {status: kept for status, kept in operation["responses"].items() if status < "400"}
         if not is_open:
             _describe_answer(operation)
-    errors = _COMMAND_ERRORS if path.startswith("/commands") else _OPEN_ERRORS if is_open else _QUERY_ERRORS
+        if name in bodies:
+            operation["requestBody"] = bodies[name]
+            del operation["responses"]["304"]
+    errors = _COMMAND_ERRORS if is_command or name in bodies else _OPEN_ERRORS if is_open else _QUERY_ERRORS
     operation["responses"] |= {status: {"$ref": f"#/components/responses/{status}"} for status in errors}
     if is_open:
         operation["security"] = []
@@ -151,8 +157,12 @@ def _complete_command(operation: dict[str, Any], body: dict[str, Any]) -> None:
         _header("Cairn-Company", "The company that the operator acts for.", _UUID),
     ]  # fmt: skip
     operation["requestBody"] = body
+    goes_on = "202" in operation["responses"]
+    recorded = _receipt_response("Events were recorded, durably." + (" `Location` tells how it goes on." * goes_on))
+    if goes_on:
+        recorded["headers"] |= {"Location": {"description": "Ask there how far it is.", "schema": {"type": "string"}}}
     operation["responses"] = {
-        "201": _receipt_response("Events were recorded, durably."),
+        "202" if goes_on else "201": recorded,
         "200": _receipt_response("Nothing new: there was nothing to do, or this id was committed before (`replayed`)."),
     }
 

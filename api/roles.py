@@ -31,7 +31,7 @@ def allowed(handler: HTTPRouteHandler) -> Allowed | None:
     command = handler.opt.get("command")
     if command is not None:
         return Allowed(command.roles, command.roles_for_oneself)
-    if handler.opt.get("open") or "GET" not in handler.http_methods:
+    if handler.opt.get("open") or not ("GET" in handler.http_methods or "takes" in handler.opt):
         return None
     return Allowed(handler.opt.get("roles", EVERYBODY))
 

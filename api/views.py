@@ -2,18 +2,17 @@
 
 import hashlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Annotated, Any, Generic, NamedTuple, TypeVar
-from uuid import UUID
 
 import msgspec
 from litestar import Request, Response
 from litestar.di import Provide
 from litestar.params import HeaderParameter, QueryParameter
 
-from api import cursors, positions
+from api import bodies, cursors, positions
 from api.cursors import Cursor
 from api.identity import EVERYBODY, Caller, Identities
 from api.positions import Token
@@ -75,7 +74,8 @@ class Snapshot(NamedTuple):
     query: bytes
     cursor: Cursor | None
     vault: Vault
-    may_open: bool
+    caller: Caller
+    body: bytes
 
     @property
     def position(self) -> int:
@@ -108,9 +108,12 @@ class _PageAsked(NamedTuple):
 
 
 class View:
-    """A query's transaction. Queries take `reader` and `at`; the answer is true at `position` of `epoch`."""
+    """A query's transaction. Queries take `reader` and `at`; the answer is true at `position` of `epoch`.
 
-    __slots__ = ("at", "epoch", "etag", "head", "may_open", "position", "reader", "vault")
+    `body` is what came with a query that takes one.
+    """
+
+    __slots__ = ("at", "body", "caller", "epoch", "etag", "head", "may_open", "position", "reader", "vault")
 
     def __init__(self, snapshot: Snapshot, etag: str | None) -> None:
         self.reader = snapshot.reader
@@ -120,7 +123,9 @@ class View:
         self.at = POSITION_MAX if snapshot.pinned is None else snapshot.pinned
         self.etag = etag
         self.vault = snapshot.vault
-        self.may_open = snapshot.may_open
+        self.caller = snapshot.caller
+        self.may_open = snapshot.caller.may_open
+        self.body = snapshot.body
 
     @property
     def headers(self) -> dict[str, str]:
@@ -169,6 +174,28 @@ class PagedView(View):
         return self.answer(Page(kept, last, self.position))
 
 
+class Views:
+    """A query that can wait for what is going to happen: a transaction for each look, and none in between."""
+
+    def __init__(self, side: "QuerySide", request: AnyRequest, asked: _Asked) -> None:
+        self._side = side
+        self._request = request
+        self._asked = asked
+
+    async def look(
+        self, see: Callable[[View], Awaitable[T]], goes_on: Callable[[T], bool], seconds: float
+    ) -> Response[T]:
+        """What is seen once it does not go on any more, or after `seconds`. The past is seen once: it stays."""
+        deadline = time.monotonic() + seconds
+        while True:
+            async with self._side.opened(self._request, self._asked) as snapshot:
+                view = View(snapshot, _etag(self._request, snapshot))
+                seen = await see(view)
+                if snapshot.pinned is not None or time.monotonic() >= deadline or not goes_on(seen):
+                    return _conditional(self._request, view).answer(seen)
+            await self._side.moved(self._request, snapshot, deadline - time.monotonic())
+
+
 class QuerySide:
     """What the query routes share: the connections they read with, and who may."""
 
@@ -190,12 +217,14 @@ class QuerySide:
         self.primary = primary
         """What `database` is a replica of; None when it is none."""
 
-    def dependencies(self) -> tuple[Provide, Provide]:
-        """How a route gets its view: of one thing, of a page. Functions: Litestar copies what a method is bound to."""
+    def dependencies(self) -> tuple[Provide, Provide, Provide]:
+        """How a route gets its view: of one thing, of a page, of what is waited for. Functions: Litestar copies what a
+        method is bound to.
+        """
 
         async def view(request: AnyRequest, at: At = None, cairn_after: After = None) -> AsyncGenerator[View, None]:
             asked = _Asked(at=at, cairn_after=cairn_after)
-            async with self._opened(request, asked) as snapshot:
+            async with self.opened(request, asked) as snapshot:
                 yield _conditional(request, View(snapshot, _etag(request, snapshot)))
 
         async def paged(
@@ -206,12 +235,29 @@ class QuerySide:
             limit: Limit = None,
         ) -> AsyncGenerator[PagedView, None]:
             asked = _Asked(at=at, cairn_after=cairn_after, cursor=cursor)
-            async with self._opened(request, asked) as snapshot:
-                rows = min(limit or self.settings.api_page_rows_max, self.settings.api_page_rows_max)
-                page = _PageAsked(snapshot.query, snapshot.cursor, rows)
+            async with self.opened(request, asked) as snapshot:
+                page = _PageAsked(snapshot.query, snapshot.cursor, self._rows(request, limit))
                 yield _conditional(request, PagedView(snapshot, _etag(request, snapshot), page))
 
-        return Provide(view), Provide(paged)
+        async def views(request: AnyRequest, at: At = None, cairn_after: After = None) -> Views:
+            return Views(self, request, _Asked(at=at, cairn_after=cairn_after))
+
+        return Provide(view), Provide(paged), Provide(views)
+
+    def _rows(self, request: AnyRequest, limit: int | None) -> int:
+        """Rows of a page: as many as were asked for, within what the route gives (`rows`: usually, at most)."""
+        all_there_may_be = self.settings.api_page_rows_max
+        rows: tuple[int, int] = request.route_handler.opt.get("rows", (all_there_may_be, all_there_may_be))
+        usual, most = rows
+        return min(limit or usual, most, all_there_may_be)
+
+    async def moved(self, request: AnyRequest, seen: Snapshot, seconds: float) -> None:
+        """Returns once there is something newer than was seen, or after `seconds`."""
+        names = _models(request)
+        try:
+            await self.catch_up.until(seen.head.tenant, names[0] if names else "", seen.reached + 1, seconds)
+        except Problem:  # nothing came
+            return
 
     async def _allowed(self, request: AnyRequest) -> Caller:
         caller = await self.identities.of(dict(request.scope["headers"]))
@@ -219,13 +265,14 @@ class QuerySide:
         return caller
 
     @asynccontextmanager
-    async def _opened(self, request: AnyRequest, asked: "_Asked") -> AsyncIterator["Snapshot"]:
+    async def opened(self, request: AnyRequest, asked: "_Asked") -> AsyncIterator["Snapshot"]:
         """A transaction of the caller's company in which the route's models have reached what was asked. What rests on
         several models is told as of where the one furthest behind stands, so that they agree.
         """
         caller = await self._allowed(request)
+        body = await self._body(request)
         tenant = caller.tenant
-        query = _query(request, tenant)
+        query = _query(request, caller)
         cursor = None if asked.cursor is None else cursors.read(asked.cursor, query)
         past, newer = asked.past(cursor), asked.newer()
         names = _models(request)
@@ -249,11 +296,17 @@ class QuerySide:
                     if reached >= wanted:
                         if pinned is None and len(names) > 1:
                             pinned = reached
-                        yield Snapshot(reader, head, reached, pinned, query, cursor, self.vault, caller.may_open)
+                        yield Snapshot(reader, head, reached, pinned, query, cursor, self.vault, caller, body)
                         return
             if head is None:
                 await self.identities.must_exist(tenant)
             await self.catch_up.until(tenant, model or "", wanted, deadline - time.monotonic())
+
+    async def _body(self, request: AnyRequest) -> bytes:
+        """What came with a query that takes a body: all of it, before a connection is taken."""
+        if request.method != "POST":
+            return b""
+        return await bodies.read(request.receive, dict(request.scope["headers"]), self.settings)
 
     async def _judged(
         self, reader: Reader, head: Head, past: Token | datetime | None, newer: Token | None
@@ -305,23 +358,25 @@ _PAGING = frozenset({"cursor", "limit", "at"})
 V = TypeVar("V", bound=View)
 
 
-def _query(request: AnyRequest, tenant: UUID) -> bytes:
+def _query(request: AnyRequest, caller: Caller) -> bytes:
+    """What tells a query from others. One that is `personal` is another one when somebody else asks it."""
     filters = sorted((key, value) for key, value in request.query_params.multi_items() if key not in _PAGING)
-    return cursors.query_of(tenant, request.scope["path"], filters)
+    whose = (caller.actor,) if request.route_handler.opt.get("personal") else ()
+    return cursors.query_of(caller.tenant, *whose, request.scope["path"], filters)
 
 
 def _etag(request: AnyRequest, snapshot: Snapshot) -> str | None:
     """Two answers of one tag are the same answer: same query, same model version, same position of the same log.
 
-    None for a route that is `volatile`: its answer tells what the log does not. What is told of people, even of the
-    past, may be erased by any later event; and not everybody is told it.
+    None for a route that takes a body, or is `volatile`: its answer tells what the log does not. What is told of
+    people, even of the past, may be erased by any later event; and not everybody is told it.
     """
-    if request.route_handler.opt.get("volatile"):
+    if request.route_handler.opt.get("volatile") or request.method == "POST":
         return None
     versions = [(name, _VERSIONS[name]) for name in _models(request)]
     answered: tuple[Any, ...] = (snapshot.head.epoch, snapshot.position, snapshot.query, request.scope["query_string"])
     if request.route_handler.opt.get("persons"):
-        answered = (*answered, snapshot.head.position, snapshot.may_open)
+        answered = (*answered, snapshot.head.position, snapshot.caller.may_open)
     return f'"{hashlib.blake2b(repr((versions, answered)).encode(), digest_size=12).hexdigest()}"'
 
 
