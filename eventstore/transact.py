@@ -5,7 +5,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -107,6 +107,9 @@ class LookedUp(msgspec.Struct, frozen=True):
 Answers = Mapping[type[Lookup], Callable[[LookedUp], Awaitable[object]]]
 """How each kind of lookup is answered. `WhoAsks` never is asked: the store knows."""
 
+FEW_STREAMS = 4
+"""Up to so many are looked through rather than hashed: hashing an id is a call into Python, and so is comparing two."""
+
 _Key = tuple[bytes, bytes, str]
 """Company, id and category: of bytes, because hashing a UUID is a call into Python."""
 
@@ -203,7 +206,7 @@ class Store:
 
         When the unit fails, the states are dropped, and what was decided on them fails its version checks.
         """
-        ahead = [stream.folded([event for at, event in written if at == stream.ref]) for stream in streams]
+        ahead = [stream.folded(events) for stream, events in zip(streams, _by_stream(streams, written), strict=True)]
         future = self._appender.enqueue(
             tenant,
             unit,
@@ -400,6 +403,16 @@ class Store:
                 self._save_if_long(tenant, stream)
 
 
+def _by_stream(streams: Sequence[_Stream], written: Sequence[Written]) -> list[list[Event]]:
+    """The events of each stream, in the order of the streams."""
+    if len(streams) <= FEW_STREAMS:
+        return [[event for at, event in written if at == stream.ref] for stream in streams]
+    found: dict[Ref, list[Event]] = {stream.ref: [] for stream in streams}
+    for ref, event in written:
+        found[ref].append(event)
+    return list(found.values())
+
+
 async def transact(
     store: Store,
     decider: Decider[Any, Any, Any],
@@ -574,9 +587,10 @@ def _too_early(recalled: Mapping[Recall, Recalled | None], streams: Sequence[_St
 def _unit(context: Context, streams: Sequence[_Stream], versions: Sequence[int], written: Sequence[Written]) -> Unit:
     reached = list(versions)
     refs = [stream.ref for stream in streams]
+    place = {ref: at for at, ref in enumerate(refs)}.__getitem__ if len(refs) > FEW_STREAMS else refs.index
     events = []
     for ref, event in written:
-        at = refs.index(ref)
+        at = place(ref)
         reached[at] += 1
         kind = type(event)
         events.append(
@@ -674,3 +688,118 @@ async def receipt_at(reader: Reader, own: Ref | None, command_id: UUID, position
         leaves=[],
         replayed=True,
     )
+
+
+class Wish(NamedTuple):
+    """A stream, and the commands that bring it where it is wanted, told from the state it is in by then."""
+
+    ref: Ref
+    commands: Callable[[Any], Sequence[Command]]
+
+
+class Refusal(NamedTuple):
+    """A no: to which wish and which of its commands, each counted from 0, and why."""
+
+    wish: int
+    command: int
+    rejected: Rejected
+
+
+class RefusedTogether(Exception):
+    """Some of many commands were refused, so none was appended. Every refusal is listed."""
+
+    def __init__(self, refusals: Sequence[Refusal]) -> None:
+        super().__init__(f"{len(refusals)} refused, the first as {refusals[0].rejected.code}")
+        self.refusals = refusals
+
+
+class Together:
+    """Many commands of one company, decided one after the other on what those before would make of the streams."""
+
+    def __init__(self, store: Store, tenant: UUID) -> None:
+        self._store = store
+        self._tenant = tenant
+        self._places: dict[Ref, int] = {}
+        self._states: list[State] = []
+        self.streams: list[_Stream] = []
+        self.versions: list[int] = []
+        self.written: list[Written] = []
+        self.refusals: list[Refusal] = []
+
+    async def decide(self, wishes: Sequence[Wish]) -> None:
+        """Decides all of them; a refusal is noted, and the others are decided as if it had not been asked for."""
+        refs = list(dict.fromkeys(_of_company(wish.ref, self._tenant) for wish in wishes))
+        at_once = max(1, self._store.settings.writer_connections_max - 1)
+        for begin in range(0, len(refs), at_once):
+            await asyncio.gather(*(self._load(ref) for ref in refs[begin : begin + at_once]))
+        for index, wish in enumerate(wishes):
+            for number, command in enumerate(wish.commands(await self.state(wish.ref))):
+                try:
+                    await self._take(wish.ref, command)
+                except Rejected as rejected:
+                    self.refusals.append(Refusal(index, number, rejected))
+
+    async def state(self, ref: Ref) -> State:
+        """The stream's, after all that was decided so far."""
+        own = _of_company(ref, self._tenant)
+        if own not in self._places:
+            await self._load(own)
+        return self._states[self._places[own]]
+
+    def moved(self) -> bool:
+        """Whether somebody else of this process wrote to a stream after it was decided on."""
+        return any(stream.version != version for stream, version in zip(self.streams, self.versions, strict=True))
+
+    async def _load(self, ref: Ref) -> None:
+        stream = await self._store.stream(self._tenant, ref)
+        self._places[ref] = len(self.streams)
+        self.streams.append(stream)
+        self.versions.append(stream.version)
+        self._states.append(stream.state)
+
+    async def _take(self, own: Ref, command: Command) -> None:
+        decider = BY_CATEGORY[own.category]
+        spanning = decider.spanning.get(type(command))
+        if spanning is None:
+            decided = [(own, event) for event in decider.decide(command, await self.state(own))]
+        elif spanning.recalls is not None or spanning.looks_up is not None:
+            raise TypeError(f"{type(command).__name__} rests on more than streams, and cannot be one of many")
+        else:
+            states = {ref: await self.state(ref) for ref in (own, *spanning.reads(own.id, command))}
+            if spanning.follows is not None:
+                states |= {ref: await self.state(ref) for ref in spanning.follows(own.id, command, states[own])}
+            decided = spanning.decide(own.id, command, states)
+        for to, event in decided:
+            ref = _of_company(to, self._tenant)
+            at = self._places[ref]
+            self._states[at] = BY_CATEGORY[ref.category].evolve(self._states[at], event)
+            self.written.append((ref, event))
+
+
+async def transact_together(store: Store, wishes: Sequence[Wish], context: Context) -> Receipt | None:
+    """Decides many commands of one company and appends what follows as one unit: all of it, or nothing. Its receipt is
+    the first wish's; None when there was nothing to do, which leaves no trace.
+
+    The command id is of this very attempt, and means nothing later: who asks again is answered by what there is then.
+    Raises RefusedTogether, Rejected (an inline model says no), VersionConflict, Unavailable.
+    """
+    for _ in range(store.settings.decide_attempts_max):
+        together = Together(store, context.tenant)
+        await together.decide(wishes)
+        if together.refusals and not await _ahead_or_stale(store, context.tenant, together.streams):
+            raise RefusedTogether(together.refusals)
+        if together.refusals:
+            continue
+        if not together.written:
+            return None
+        stored = together.written
+        if subjects := _subjects(stored):
+            stored = _sealed(await store.keys(context.tenant, subjects), stored)
+        if together.moved():
+            continue
+        unit = _unit(context, together.streams, together.versions, stored)
+        outcome = await store.append(context.tenant, unit, together.streams, together.written, stored)
+        answer = await _answer(store, together.streams[0].ref, context, unit, outcome)
+        if isinstance(answer, Receipt):
+            return answer
+    raise VersionConflict(wishes[0].ref, None)
