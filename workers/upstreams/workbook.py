@@ -47,6 +47,21 @@ def opened(path: Path, config: FolderUpstream, columns: frozenset[str]) -> Sheet
     return Sheet(names, remarks, _numbered(rows, len(names)))
 
 
+def sheets(path: Path, config: FolderUpstream) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Name and columns of every sheet that has a header. Raises Broken."""
+    _judged(path, config.cell_bytes_max)
+    try:
+        book = openpyxl.load_workbook(path, read_only=True)
+        names = [sheet.title for sheet in book.worksheets]
+        book.close()
+    except _BROKEN as error:
+        raise Broken("upstream.file-unreadable", file=path.name, why=str(error)[:200]) from error
+    for name in names:
+        rows = _rows(path, config.model_copy(update={"sheet": name}), formulas=False)
+        if header := next((row for _, row, _ in rows if any(_said(cell) for cell in row)), None):
+            yield name, columns_of(header)[0]
+
+
 def _said(cell: object) -> bool:
     return cell is not None and (not isinstance(cell, str) or bool(cell.strip()))
 
