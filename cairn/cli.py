@@ -33,8 +33,10 @@ from cairn import (
 )
 from cairn.client import ApiError
 from cairn.embedded import EmbeddedError
+from cairn.importing import faults, plan, report, run, suggestion
+from cairn.importing.sources import Asks, SourceWrong
 from cairn.settings import PROCESSES, Settings
-from cairn.terminal import Failed, SettingsWrong, say, show, show_table
+from cairn.terminal import Asked, Failed, SettingsWrong, say, show, show_table
 from eventstore import keyring
 from eventstore.db import Unavailable, Unsafe
 from eventstore.schemas import Incompatible
@@ -154,6 +156,49 @@ def generate_(projects: int, seed: int, lines: int, dry_run: bool, company: UUID
     with tokens.caller(settings.read(), company) as client, terminal.bar() as bar:
         sent = demo.send(client, [("projects", portfolio)], bar.advance)
     show(f"{sent:,} commands")
+
+
+@cairn.command("import")
+@click.argument("plan_file", metavar="PLAN", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("sources", metavar="SOURCE…", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--dry-run", is_flag=True, help="Check everything, show counts and sums, write nothing.")
+@click.option("--suggest", is_flag=True, help="Take every argument for a SOURCE, and print a plan to begin with.")
+@click.option("--encoding", type=click.Choice(plan.ENCODINGS), help="Of text files, with --suggest.")
+@click.option("--faults", "shown", type=click.IntRange(1), default=faults.SHOWN, show_default=True, help="Listed.")
+@plainly
+def import_(  # noqa: PLR0917 # click passes options by name
+    plan_file: Path, sources: Sequence[Path], dry_run: bool, suggest: bool, encoding: str | None, shown: int
+) -> None:
+    """Import a database from CSV, XLSX, SQLite or JSON files, as a plan says which column is what.
+
+    Each company is written whole or not at all. Again, it adds what is new and revises what changed. Exit codes: 1
+    faults (nothing was written) or figures that differ, 3 something must be stated first.
+    """
+    try:
+        if suggest:
+            show(suggestion.of([plan_file, *sources], encoding), end="")
+            return
+        if not sources:
+            raise click.UsageError("Give at least one SOURCE")
+        source = run.Source(plan.read(plan_file), sources)
+        told = _imported(settings.read(), source, faults.Faults(shown), dry_run=dry_run)
+    except (SourceWrong, plan.PlanWrong, run.RolledBack) as error:
+        raise Failed(error) from error
+    except Asks as question:
+        raise Asked(question) from question
+    report.told(told)
+    if told.faults.asks:
+        raise Asked("\n".join(told.faults.asks))
+    if told.faults.total:
+        raise Failed(f"{told.faults.total:,} faults; nothing was written")
+    if told.differing:
+        raise Failed("The read models say otherwise than the source; `cairn doctor` tells more")
+
+
+def _imported(all_settings: Settings, source: run.Source, found: faults.Faults, *, dry_run: bool) -> run.Outcome:
+    with servers.at_hand(all_settings.store) as store, terminal.bar() as bar:
+        api = servers.with_keys(all_settings)
+        return asyncio.run(run.imported(store, api, source, dry_run=dry_run, faults=found, advance=bar.advance))
 
 
 @cairn.command()

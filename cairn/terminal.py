@@ -25,6 +25,12 @@ class Failed(click.ClickException):
         super().__init__(str(message))
 
 
+class Asked(Failed):
+    """The same, where somebody has to say what is meant."""
+
+    exit_code = 3
+
+
 class SettingsWrong(Failed):
     """The same, for settings."""
 
@@ -36,9 +42,9 @@ def say(line: str) -> None:
     err.print(line, markup=False)
 
 
-def show(line: str, style: str | None = None) -> None:
+def show(line: str, style: str | None = None, end: str = "\n") -> None:
     """A line of the answer."""
-    out.print(line, markup=False, style=style)
+    out.print(line, markup=False, style=style, end=end)
 
 
 def show_table(columns: Sequence[str], rows: Sequence[Sequence[object]], numeric: Sequence[str] = ()) -> None:

@@ -794,7 +794,8 @@ async def transact_together(store: Store, wishes: Sequence[Wish], context: Conte
             return None
         stored = together.written
         if subjects := _subjects(stored):
-            stored = _sealed(await store.keys(context.tenant, subjects), stored)
+            keys = await store.keys(context.tenant, list(dict.fromkeys([context.tenant, *subjects])))
+            stored = _sealed(keys, stored)
         if together.moved():
             continue
         unit = _unit(context, together.streams, together.versions, stored)
