@@ -99,16 +99,16 @@ async def imported(
     wanted = wishes.of(source.plan, found, faults)
     if faults.total:
         return outcome
-    async with _opened(store, api) as import_:
+    async with opened(store, api) as writing:
         for number, each in enumerate(wanted):
             advance("deciding", number, len(wanted))
-            outcome.companies.append(await import_.decided(each, faults))
+            outcome.companies.append(await writing.decided(each, faults))
         if faults.total or dry_run:
             return outcome
         outcome.written = True
         for number, (each, done) in enumerate(zip(wanted, outcome.companies, strict=True)):
             advance("writing", number, len(wanted))
-            await import_.write(each, done, [before.company for before in outcome.companies[:number]])
+            await writing.write(each, done, [before.company for before in outcome.companies[:number]])
     async with care.projector(store) as database:
         engine = Engine(database, registry.PROJECTIONS)
         await engine.prepare()
@@ -120,7 +120,7 @@ async def imported(
     return outcome
 
 
-class _Import:
+class Import:
     """The write side of one import."""
 
     def __init__(self, store: Store, vault: Vault, reading: Database) -> None:
@@ -166,7 +166,7 @@ class _Import:
 
 
 @asynccontextmanager
-async def _opened(store: StoreSettings, api: ApiSettings) -> AsyncIterator[_Import]:
+async def opened(store: StoreSettings, api: ApiSettings) -> AsyncIterator[Import]:
     """A store of one process; it keeps no snapshots, so that nothing but a company's unit is ever written."""
     assert store.database_url is not None
     settings = replace(store, snapshot_every_events=2**62, append_wait_seconds_max=STATEMENT_SECONDS_MAX)
@@ -178,13 +178,13 @@ async def _opened(store: StoreSettings, api: ApiSettings) -> AsyncIterator[_Impo
         connections_max=store.writer_connections_max,
         statement_seconds_max=STATEMENT_SECONDS_MAX,
     )
-    opened = Store(writer, settings, vault=vault, inline=InlineModels(INLINE, vault))
-    await opened.open()
+    made = Store(writer, settings, vault=vault, inline=InlineModels(INLINE, vault))
+    await made.open()
     try:
         async with _reader(store) as reading:
-            yield _Import(opened, vault, reading)
+            yield Import(made, vault, reading)
     finally:
-        await opened.close()
+        await made.close()
 
 
 @asynccontextmanager
