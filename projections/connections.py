@@ -31,6 +31,7 @@ from domain.mirror_events import (
     SyncFinished,
     SyncRequested,
 )
+from domain.registry import OF_UPSTREAMS
 from eventstore.db import Reader
 from eventstore.log import POSITION_MAX
 from eventstore.sql import beside
@@ -413,6 +414,7 @@ projection = Projection(
             *membership.membership.events,
             *project.project.events,
             *estimate.estimate.events,
+            *(event for event in OF_UPSTREAMS if event not in _ON),
         )
     ),
 )
