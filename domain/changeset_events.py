@@ -6,12 +6,11 @@ from uuid import UUID
 
 import msgspec
 
+from domain.company import ConflictRule
 from domain.decider import Event
 from domain.drafts_events import Draft
-from domain.pfa_values import DraftValues
+from domain.pfa_values import DraftValues, PfaValues
 
-ConflictRule: TypeAlias = Literal["field", "record"]
-"""What conflicts: the same field moved upstream, or anything of the record."""
 Settling: TypeAlias = Literal["mine", "theirs", "value"]
 
 
@@ -34,10 +33,12 @@ class ChangesetItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     """A record of a changeset: what identifies it upstream, the version that the change is based on, and the draft as
     it was.
 
-    `push` is what is pushed of it, once its conflicts are settled too. `left` are drafted fields that are not pushed,
-    because the upstream says the same, or moved them and its value stands by their policy: when the record is
-    confirmed their draft ends. A record of which nothing is pushed and nothing is in conflict is left as a whole, its
-    draft ends at once. `removed`: it is gone upstream, which refuses it as `changeset.record-removed`.
+    `push` is what is pushed of it, beside what its conflicts are settled to. `left` are drafted fields that are not
+    pushed, because the upstream says the same, or moved them and its value stands by their policy: when the record is
+    confirmed their draft ends. `unmapped` are those that the upstream has no column for; their draft stays.
+
+    A record of which nothing is pushed and nothing is in conflict has ended: refused, if `refused` says why, else left,
+    and the draft of what is left with it.
     """
 
     record_id: UUID
@@ -47,7 +48,8 @@ class ChangesetItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     draft: Draft
     push: DraftValues = DraftValues()
     left: tuple[str, ...] = ()
-    removed: bool = False
+    unmapped: tuple[str, ...] = ()
+    refused: str | None = None
 
 
 class Settlement(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -60,6 +62,14 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     push: DraftValues = DraftValues()
     left: tuple[str, ...] = ()
     upstream_version: str | None = None
+
+
+class RecordMoved(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A record that the upstream had moved before it was pushed: its version, and all it says now, where told."""
+
+    record_id: UUID
+    upstream_version: str | None = None
+    theirs: PfaValues | None = None
 
 
 class RecordRefused(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

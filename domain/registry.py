@@ -5,6 +5,8 @@ from typing import Any
 
 from domain.actuals import REJECTIONS as ACTUALS_REJECTIONS
 from domain.actuals import actuals
+from domain.changeset import REJECTIONS as CHANGESET_REJECTIONS
+from domain.changeset import changeset
 from domain.codeset import REJECTIONS as CODESET_REJECTIONS
 from domain.codeset import codeset
 from domain.company import REJECTIONS as COMPANY_REJECTIONS
@@ -12,6 +14,8 @@ from domain.company import company
 from domain.connection import REJECTIONS as CONNECTION_REJECTIONS
 from domain.connection import connection
 from domain.decider import Command, Decider, Event, tag_of
+from domain.drafts import REJECTIONS as DRAFTS_REJECTIONS
+from domain.drafts import drafts
 from domain.estimate import REJECTIONS as ESTIMATE_REJECTIONS
 from domain.estimate import estimate
 from domain.membership import REJECTIONS as MEMBERSHIP_REJECTIONS
@@ -33,6 +37,8 @@ DECIDERS: tuple[Decider[Any, Any, Any], ...] = (
     pricebook,
     connection,
     mirror,
+    drafts,
+    changeset,
 )
 
 
@@ -54,7 +60,9 @@ def _events_by_tag() -> dict[str, type[Event]]:
     return found
 
 
-OF_UPSTREAMS: frozenset[type[Event]] = frozenset((*connection.events, *mirror.events))
+OF_UPSTREAMS: frozenset[type[Event]] = frozenset(
+    (*connection.events, *mirror.events, *drafts.events, *changeset.events)
+)
 """What is of connected systems of record alone; read models of other things take no notice."""
 BY_CATEGORY: Mapping[str, Decider[Any, Any, Any]] = {decider.category: decider for decider in DECIDERS}
 EVENTS: Mapping[str, type[Event]] = _events_by_tag()
@@ -75,5 +83,7 @@ REJECTIONS: Mapping[str, str] = {
     **PRICEBOOK_REJECTIONS,
     **CONNECTION_REJECTIONS,
     **MIRROR_REJECTIONS,
+    **DRAFTS_REJECTIONS,
+    **CHANGESET_REJECTIONS,
 }
 """Every code a decision can refuse with → what it means, in a sentence."""

@@ -1,7 +1,7 @@
 """How an upstream is reached and spoken to, as data. Secrets are kept apart from it."""
 
 import re
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self, assert_never
 from urllib.parse import urlsplit
 
 import pydantic
@@ -214,6 +214,20 @@ class SqlUpstream(_Input):
 
 UpstreamInput = Annotated[HttpUpstream | FolderUpstream | SqlUpstream, Field(discriminator="kind")]
 _READER: Final[pydantic.TypeAdapter[HttpUpstream | FolderUpstream | SqlUpstream]] = pydantic.TypeAdapter(UpstreamInput)
+
+
+def can_push(upstream: HttpUpstream | FolderUpstream | SqlUpstream) -> bool:
+    """Whether changes can be written back as it is configured. Exports are not written back to, nor is a table whose
+    rows have no version: somebody's work could be overwritten.
+    """
+    match upstream:
+        case HttpUpstream():
+            return upstream.push is not None
+        case SqlUpstream():
+            return upstream.version_column is not None
+        case FolderUpstream():
+            return False
+    assert_never(upstream)
 
 
 def upstream_of(stored: bytes | str) -> HttpUpstream | FolderUpstream | SqlUpstream:

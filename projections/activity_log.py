@@ -19,10 +19,19 @@ from domain.actuals import (
     RiskCostCorrected,
     VarianceExplained,
 )
+from domain.changeset_events import ConflictsFound, ConflictsSettled, ItemsAdded, PushBegan, RecordsAnswered
 from domain.codeset import CodesImported
 from domain.company import CompanyRegistered, CompanyRenamed
 from domain.connection_events import ConnectionOpened, ConnectionRevised, CredentialsReplaced, MappingSet
 from domain.decider import WITHHELD, Event, tag_of
+from domain.drafts_events import (
+    CommitBegan,
+    CommitEnded,
+    DraftsCleared,
+    DraftsDiscarded,
+    DraftsRestored,
+    DraftsSaved,
+)
 from domain.estimate_events import (
     Classified,
     EstimateStarted,
@@ -181,11 +190,25 @@ def _told(event: Any) -> tuple[Any, Any]:
     if isinstance(event, SyncFinished | SyncFailed):
         told = msgspec.structs.asdict(event)
         return None, told | {"faults": len(event.faults)}
+    if isinstance(event, _OF_MANY_RECORDS):
+        return None, _counted(event)
     if isinstance(event, Reopened):
         return {"finished_on": event.was}, {"reason": event.reason}
     if isinstance(event, ProjectRestored) or not hasattr(event, "was"):
         return None, event
     return event.was, event.now
+
+
+_OF_MANY_RECORDS = (
+    *(DraftsSaved, DraftsDiscarded, DraftsRestored, DraftsCleared),
+    *(ConflictsFound, ConflictsSettled, PushBegan, RecordsAnswered),
+)
+
+
+def _counted(event: Any) -> dict[str, Any]:
+    """Lists by how long they are."""
+    told = msgspec.structs.asdict(event)
+    return {name: len(value) if isinstance(value, tuple) else value for name, value in told.items()}
 
 
 def noted(row: ActivityRow | None, seen: Seen, key: Key) -> ActivityRow:
@@ -258,8 +281,8 @@ _NAMING: dict[type[Event], Change] = {
     NotesChanged: change(names_table, of_stream, title_changed),
 }
 
-_UNTOLD = frozenset[type[Event]]((RecordsChanged,))
-"""Parts of what is told as a whole: what a sync changed is counted when it ends."""
+_UNTOLD = frozenset[type[Event]]((RecordsChanged, ItemsAdded, CommitBegan, CommitEnded))
+"""Parts of what is told as a whole: what a sync changed is counted when it ends, a changeset when it is opened."""
 
 projection = Projection(
     name="activity_log",

@@ -1,15 +1,16 @@
 """Given, when, then: what a decision test says, and nothing else. No servers."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any, Self
 from uuid import UUID
 
-from domain.decider import Command, Decider, Event, Recall, Recalled, Ref, Rejected, State, Written
+from domain.decider import Command, Decider, Event, Lookup, Recall, Recalled, Ref, Rejected, State, WhoAsks, Written
 from domain.registry import BY_CATEGORY
 
 SOME_ID = UUID("0197b2a4-0000-7000-8000-000000000001")
+SOMEBODY = UUID(int=7)
 
 
 def folded(decider: Decider[Any, Any, Any], events: tuple[Event, ...] | list[Event]) -> Any:
@@ -24,6 +25,10 @@ class World:
     states: dict[Ref, Any] = field(default_factory=dict)
     versions: dict[Ref, int] = field(default_factory=dict)
     past: list[Recalled] = field(default_factory=list)
+    asking: UUID = SOMEBODY
+    """Who sends the commands."""
+    answers: dict[type[Lookup], Callable[[Any], object]] = field(default_factory=dict)
+    """What read models say."""
 
     def state(self, ref: Ref) -> Any:
         """A stream's state; its initial one when nothing was written to it."""
@@ -38,7 +43,19 @@ class World:
         read: dict[Any, Any] = {one: self.state(one) for one in (ref, *spanning.reads(ref.id, command))}
         if spanning.recalls is not None:
             read |= {each: self.recalled(each) for each in spanning.recalls(ref.id, command)}
+        if spanning.follows is not None:
+            read |= {one: self.state(one) for one in spanning.follows(ref.id, command, self.state(ref))}
+        while spanning.looks_up is not None:
+            asked = {each: self.answered(each) for each in spanning.looks_up(ref.id, command, read)}
+            assert all(isinstance(each, spanning.lookups) for each in asked)
+            if asked.keys() <= read.keys():
+                break
+            read |= asked
         return spanning.decide(ref.id, command, read)
+
+    def answered(self, lookup: Lookup) -> object:
+        """What a decision that looks this up is told."""
+        return self.asking if isinstance(lookup, WhoAsks) else self.answers[type(lookup)](lookup)
 
     def recalled(self, recall: Recall) -> Recalled | None:
         """What wrote this version of a stream, as the log would tell."""

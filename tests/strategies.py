@@ -10,9 +10,12 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from domain.decider import Command, Ref
+from domain.drafts_events import drafts_of
 from domain.mirror_events import mirror_of
+from domain.pfa_values import EDITABLE
 from domain.registry import COMMANDS
 from domain.units import CANONICAL
+from tests.specs import SOMEBODY
 
 IDS = [UUID(int=(0x0197B2A4 << 96) | (7 << 76) | (8 << 60) | n) for n in range(1, 13)]
 LINE_IDS, PROJECT_IDS, ESTIMATE_IDS = IDS[:5], IDS[5:7], IDS[7:11]
@@ -20,6 +23,9 @@ RISK_IDS = IDS[:3]
 ACTUALS_IDS = [UUID(int=each.int + (1 << 32)) for each in IDS[:2]]
 CONNECTION_IDS = [UUID(int=each.int + (3 << 32)) for each in IDS[:2]]
 RUN_IDS = IDS[:3]
+
+DRAFTS_IDS = [drafts_of(SOMEBODY, each) for each in CONNECTION_IDS]
+CHANGESET_IDS = [UUID(int=each.int + (4 << 32)) for each in IDS[:2]]
 BOOK_IDS = [UUID(int=each.int + (2 << 32)) for each in IDS[:3]]
 
 Step = tuple[Ref, Command]
@@ -308,6 +314,27 @@ _record = st.fixed_dictionaries(
 )
 _records = st.lists(_record, max_size=2, unique_by=lambda record: str(record["record_id"]))
 
+_wishes: dict[str, SearchStrategy[Any]] = {
+    **dict.fromkeys(("category", "source", "record_class", "area", "description"), st.sampled_from([None, "A", "B"])),
+    **dict.fromkeys(("monthly_rate", "purchase_price"), st.sampled_from([None, "1.00", "8750.00"])),
+    "forecast_cost": st.sampled_from([None, "1.00", "61250.00", "computed"]),
+    **dict.fromkeys(("forecast_start", "forecast_end"), st.sampled_from([None, "2026-03-01", "2026-09-30"])),
+    "is_discontinued": st.sampled_from([None, True, False]),
+}
+assert set(_wishes) == set(EDITABLE)
+draft_fields = st.fixed_dictionaries({}, optional=_wishes).filter(bool)
+"""Fields as SaveDrafts and DraftMany take them."""
+_drafted = {"connection_id": _one_of(CONNECTION_IDS[:1])}
+_seen = {"position": st.none() | st.integers(0, 9)}
+_batches = _one_of(IDS[:3])
+_answers = st.dictionaries(_one_of(LINE_IDS), st.sampled_from(["confirmed", "refused", "moved"]), max_size=3).map(
+    lambda answers: {
+        "confirmed": [each for each, what in answers.items() if what == "confirmed"],
+        "refused": [{"record_id": each, "code": "closed"} for each, what in answers.items() if what == "refused"],
+        "moved": [{"record_id": each} for each, what in answers.items() if what == "moved"],
+    }
+)
+
 BODIES: dict[tuple[str, str], SearchStrategy[dict[str, Any]]] = {
     ("company", "register-company"): st.fixed_dictionaries(
         {"name": text(), "tier": text(), "currency": st.sampled_from(["USD", "EUR"])},
@@ -503,6 +530,51 @@ BODIES: dict[tuple[str, str], SearchStrategy[dict[str, Any]]] = {
         finished_at=_moments,
     ),
     ("mirror", "cancel-sync"): _with(**_run, reason=text()),
+    ("drafts", "save-drafts"): st.fixed_dictionaries(
+        {
+            **_drafted,
+            "drafts": st.lists(
+                st.fixed_dictionaries({"record_id": _one_of(LINE_IDS), "fields": draft_fields}), min_size=1, max_size=3
+            ),
+        },
+        optional=_seen,
+    ),
+    ("drafts", "draft-many"): st.fixed_dictionaries(
+        {**_drafted, "filter": st.just({}), "fields": draft_fields, "expected": st.integers(0, 5)}, optional=_seen
+    ),
+    ("drafts", "discard-drafts"): _with(**_drafted, all=st.just(True))
+    | _with(
+        **_drafted,
+        records=st.lists(
+            st.fixed_dictionaries(
+                {"record_id": _one_of(LINE_IDS)},
+                optional={"fields": st.none() | st.lists(st.sampled_from(EDITABLE), min_size=1, max_size=2)},
+            ),
+            min_size=1,
+            max_size=2,
+        ),
+    ),
+    ("drafts", "restore-drafts"): _with(**_drafted, stream_version=st.integers(1, 12)),
+    ("changeset", "open-changeset"): st.fixed_dictionaries(
+        {**_drafted, "drafts_id": _one_of(DRAFTS_IDS[:1])},
+        optional={"records": st.none() | st.lists(_one_of(LINE_IDS), min_size=1, max_size=2), "note": nullable_text},
+    ),
+    ("changeset", "settle-conflicts"): _with(
+        settlements=st.lists(
+            _with(record_id=_one_of(LINE_IDS), how=st.sampled_from(["mine", "theirs"]))
+            | _with(record_id=_one_of(LINE_IDS), how=st.just("value"), values=st.just({"forecast_cost": "5.00"})),
+            min_size=1,
+            max_size=3,
+        )
+    ),
+    ("changeset", "cancel-changeset"): st.fixed_dictionaries({}, optional={"reason": nullable_text}),
+    ("changeset", "begin-push"): _with(
+        batch_id=_batches, record_ids=st.lists(_one_of(LINE_IDS), min_size=1, max_size=3)
+    ),
+    ("changeset", "delay-push"): _with(code=st.sampled_from(["upstream.unreachable", "upstream.failing"])),
+    ("changeset", "record-answers"): st.builds(
+        _both, _with(batch_id=_batches, mapping_version=st.just(1), changes=st.just({})), _answers
+    ),
 }
 """(category, verb) → bodies the command accepts. Every command is here: a test says so."""
 
@@ -516,6 +588,8 @@ _STREAMS = {
     "pricebook": BOOK_IDS[2:],
     "connection": CONNECTION_IDS,
     "mirror": [mirror_of(CONNECTION_IDS[0])],
+    "drafts": DRAFTS_IDS[:1],
+    "changeset": CHANGESET_IDS,
 }
 
 
