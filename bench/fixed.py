@@ -1,14 +1,17 @@
 """The limit of the HTTP figure: Cairn's own server with an application that reads the body and answers a fixed JSON.
 
 `python -m bench.fixed PORT`: bare ASGI. `python -m bench.fixed PORT litestar`: through the framework's routing too.
+A file named after that is what it answers; without one, a receipt.
 """
 
 import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 import uvicorn
 import uvloop
-from litestar import Litestar, Request, Response, post
+from litestar import HttpMethod, Litestar, Request, Response, route
 from litestar.enums import ScopeType
 from litestar.types import Receive, Scope, Send
 
@@ -21,31 +24,43 @@ ANSWER = (
     + b"0" * 64
     + b'"],"replayed":false}'
 )
-HEADERS = [(b"content-type", b"application/json"), (b"content-length", str(len(ANSWER)).encode())]
+PATHS = (
+    "/commands/estimate/{id:uuid}/add-line",
+    "/commands/drafts/{id:uuid}/save-drafts",
+    "/connections/{id:uuid}/records",
+)
 
 
-async def bare(scope: Scope, receive: Receive, send: Send) -> None:
+def bare(answer: bytes) -> Callable[[Scope, Receive, Send], Coroutine[Any, Any, None]]:
+    """An application that reads the body, and answers."""
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(answer)).encode())]
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == ScopeType.WEBSOCKET:
+            return
+        while (await receive()).get("more_body"):
+            pass
+        await send({"type": "http.response.start", "status": 201, "headers": headers})
+        await send({"type": "http.response.body", "body": answer, "more_body": False})
+
+    return application
+
+
+def routed(answer: bytes) -> Litestar:
     """Reads the body, answers."""
-    if scope["type"] == ScopeType.WEBSOCKET:
-        return
-    while (await receive()).get("more_body"):
-        pass
-    await send({"type": "http.response.start", "status": 201, "headers": HEADERS})
-    await send({"type": "http.response.body", "body": ANSWER, "more_body": False})
+
+    @route(PATHS, http_method=[HttpMethod.GET, HttpMethod.POST])
+    async def answered(request: Request[Any, Any, Any]) -> Response[bytes]:
+        await request.body()
+        return Response(answer, media_type="application/json", status_code=201)
+
+    return Litestar([answered], openapi_config=None, logging_config=None)
 
 
-@post("/commands/estimate/{id:uuid}/add-line")
-async def routed(request: Request[Any, Any, Any]) -> Response[bytes]:
-    """Reads the body, answers."""
-    await request.body()
-    return Response(ANSWER, media_type="application/json", status_code=201)
-
-
-def main(port: int, framework: bool) -> None:
+def main(port: int, framework: bool, answer: bytes) -> None:
     """Serves until it is stopped."""
-    application = Litestar([routed], openapi_config=None, logging_config=None) if framework else bare
     config = uvicorn.Config(
-        application,
+        routed(answer) if framework else bare(answer),
         host="127.0.0.1",
         port=port,
         loop="none",
@@ -61,4 +76,5 @@ def main(port: int, framework: bool) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), "litestar" in sys.argv[2:])
+    named = [word for word in sys.argv[2:] if word != "litestar"]
+    main(int(sys.argv[1]), "litestar" in sys.argv[2:], Path(named[0]).read_bytes() if named else ANSWER)

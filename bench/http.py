@@ -20,7 +20,7 @@ CONNECTIONS = 64
 
 def measure(ground: Ground, options: Options) -> Report:  # noqa: ARG001  it runs servers of its own
     """Against the same server answering a fixed JSON to the same POST, in turns."""
-    with Product("api") as product, _fixed() as bare, _fixed("litestar") as routed:
+    with Product("api") as product, fixed() as bare, fixed("litestar") as routed:
         requests = product.adding(product.found_company(CONNECTIONS))
         arms = {
             "fixed": partial(_send, bare, requests, options.seconds),
@@ -53,7 +53,8 @@ def _send(port: int, requests: list[bytes], seconds: float) -> Sample:
 
 
 @contextmanager
-def _fixed(*how: str) -> Iterator[int]:
+def fixed(*how: str) -> Iterator[int]:
+    """A server that answers always the same, see `bench.fixed`. Its port."""
     port = free_port()
     process = subprocess.Popen([sys.executable, "-m", "bench.fixed", str(port), *how], cwd=ROOT)
     try:

@@ -8,7 +8,8 @@ import asyncio
 import subprocess
 import sys
 import time
-from itertools import count
+from collections.abc import Iterator
+from itertools import count, cycle
 from uuid import uuid4
 
 import msgspec
@@ -24,25 +25,31 @@ NUMBER = b"987654321987"
 
 
 class Load(msgspec.Struct, frozen=True):
-    """What to send: one request per connection, with its places; for how long; at most how often a second in all."""
+    """What to send: one request per connection, with its places; for how long; at most how often a second in all.
+
+    With `connections`, that many share the requests out, and each sends its own in turn.
+    """
 
     host: str
     port: int
     requests: list[bytes]
     seconds: float
     rate_max: float | None = None
+    connections: int | None = None
 
 
 async def send(load: Load) -> Sample:
     """Sends it from here."""
-    connections = [await Connection.to(load.host, load.port) for _ in load.requests]
+    senders = load.connections or len(load.requests)
+    shares = [cycle(load.requests[number::senders]) for number in range(senders)]
+    connections = [await Connection.to(load.host, load.port) for _ in shares]
     latencies: list[float] = []
     began = time.perf_counter()
     end = began + load.seconds
     pause = len(connections) / load.rate_max if load.rate_max else 0.0
     numbers = count(1)
 
-    async def repeat(number: int, connection: Connection, request: bytes) -> None:
+    async def repeat(number: int, connection: Connection, share: Iterator[bytes]) -> None:
         due = began + pause * number / len(connections)
         while True:
             if pause:
@@ -51,16 +58,14 @@ async def send(load: Load) -> Sample:
             before = time.perf_counter()
             if before >= end:
                 return
-            filled = request
+            filled = next(share)
             for place in PLACES:
                 filled = filled.replace(place, str(uuid4()).encode())
             filled = filled.replace(NUMBER, f"{next(numbers):012}".encode())
             await connection.ask(filled)
             latencies.append(time.perf_counter() - before)
 
-    await asyncio.gather(
-        *(repeat(*each) for each in zip(range(len(connections)), connections, load.requests, strict=True))
-    )
+    await asyncio.gather(*(repeat(*each) for each in zip(range(len(connections)), connections, shares, strict=True)))
     seconds = time.perf_counter() - began
     for connection in connections:
         connection.close()

@@ -10,11 +10,14 @@ from bench.meter import Cost
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """How long and how often. `full` takes the sizes the goals name where the default is smaller."""
+    """How long and how often. `full` takes the sizes the goals name where the default is smaller; `records` says how
+    many mirrored records there are.
+    """
 
     rounds: int = 3
     seconds: float = 2.0
     full: bool = False
+    records: int | None = None
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):

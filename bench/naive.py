@@ -93,6 +93,10 @@ class Naive:
         self.connection.execute(SQL["view"])
         return float(row[0])
 
+    def rows(self, statement: str, **values: object) -> list[tuple[Any, ...]]:
+        """What a statement finds."""
+        return self.connection.execute(SQL[statement], {"user_id": USER, **values}).fetchall()
+
     def asking(self, statement: str, times: int, **values: object) -> Callable[[], Sample]:
         """One statement again and again, its rows fetched."""
         return lambda: self._asked(statement, times, {"user_id": USER, **values})

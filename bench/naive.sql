@@ -16,7 +16,7 @@ create index naive_mirror_class on naive_mirror (record_class);
 create index naive_mirror_area on naive_mirror (area);
 create index naive_mirror_month on naive_mirror (forecast_month);
 create index naive_mirror_start on naive_mirror (forecast_start);
-create index naive_mirror_data on naive_mirror using gin (data jsonb_path_ops);
+create index naive_mirror_data on naive_mirror using gin (data);
 create table naive_drafts (
   user_id uuid not null,
   record_id bigint not null references naive_mirror,

@@ -8,12 +8,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, NamedTuple, Self
 from uuid import UUID, uuid4
 
 import httpx
@@ -34,11 +34,19 @@ ROOT = Path(__file__).parent.parent
 READY_SECONDS_MAX = 60
 
 
-class Product:
-    """Starts what is named of PROCESSES, and stops it."""
+class Member(NamedTuple):
+    """Somebody of the company."""
 
-    def __init__(self, *names: str) -> None:
+    id: UUID
+    token: str
+
+
+class Product:
+    """Starts what is named of PROCESSES, and stops it. `settings` are environment variables besides the usual ones."""
+
+    def __init__(self, *names: str, settings: Mapping[str, str] | None = None) -> None:
         self.names = names or tuple(PROCESSES)
+        self.settings = settings or {}
         self.host, self.port = "127.0.0.1", free_port()
         self.url = f"http://{self.host}:{self.port}"
         self.operator_token, self._operator_hash = mint_operator()
@@ -69,20 +77,26 @@ class Product:
     ) -> None:
         self._stack.close()
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """What its processes are told, and a verb of `cairn` that is to work on the same servers."""
+        return {
+            "CAIRN_DATABASE_URL": self.servers.database_url,
+            "CAIRN_NATS_URL": self.servers.nats_url,
+            "CAIRN_OPERATOR_TOKEN_HASH": self._operator_hash,
+            "CAIRN_KEK": self._kek,
+            "CAIRN_DATA_FOLDER": str(self._folder / "data"),
+            "CAIRN_API_PORT": str(self.port),
+        }
+
+    def tool_environment(self) -> dict[str, str]:
+        """What a verb of `cairn` needs to work on the same servers."""
+        return {**os.environ, **self.environment, **self.settings}
+
     def start(self, name: str) -> None:
         """Starts one process."""
         arguments, kinds = PROCESSES[name]
-        environment = known_to(kinds, os.environ) | known_to(
-            kinds,
-            {
-                "CAIRN_DATABASE_URL": self.servers.database_url,
-                "CAIRN_NATS_URL": self.servers.nats_url,
-                "CAIRN_OPERATOR_TOKEN_HASH": self._operator_hash,
-                "CAIRN_KEK": self._kek,
-                "CAIRN_DATA_FOLDER": str(self._folder / "data"),
-                "CAIRN_API_PORT": str(self.port),
-            },
-        )
+        environment = known_to(kinds, self.tool_environment())
         with self._log(name) as log:
             self._processes[name] = subprocess.Popen(
                 [sys.executable, "-m", "cairn.leash", *arguments],
@@ -152,18 +166,11 @@ class Product:
 
     def found_company(self, estimates: int, lines: int = 0) -> list[UUID]:
         """Registers a company with an owner and a token, a project and estimates, each with so many lines."""
-        token, secret_hash = mint(self.company)
         with Client(self.url, self.operator_token, self.company) as operator:
             registered = {"name": "Bench", "tier": "sample", "currency": "USD"}
             operator.send(Command("company", self.company, "register-company", registered))
-            member = uuid4()
-            added = {"name": "Bea Bench", "email": "bea@bench.example", "role": "owner"}
-            operator.send(Command("membership", member, "add-member", added))
-            until = (datetime.now(UTC) + timedelta(days=1)).replace(microsecond=0).isoformat()
-            issued = {"token_id": str(uuid4()), "secret_hash": secret_hash, "label": "bench", "expires_at": until}
-            operator.send(Command("membership", member, "issue-token", issued))
-        self.token = token
-        with Client(self.url, token) as owner:
+        self.token = self.member("owner").token
+        with Client(self.url, self.token) as owner:
             project, found = uuid4(), [uuid4() for _ in range(estimates)]
             owner.send(Command("project", project, "create-project", {"name": f"Project {project}"}))
             for number, estimate in enumerate(found):
@@ -174,10 +181,25 @@ class Product:
                     owner.send(Command("estimate", estimate, "import-lines", {"lines": bodies}))
         return found
 
-    def headers(self) -> dict[str, str]:
+    def member(self, role: str) -> Member:
+        """Another member of the company, with a token."""
+        member, (token, secret_hash) = uuid4(), mint(self.company)
+        with Client(self.url, self.operator_token, self.company) as operator:
+            added = {"name": "Bea Bench", "email": f"{member}@bench.example", "role": role}
+            operator.send(Command("membership", member, "add-member", added))
+            until = (datetime.now(UTC) + timedelta(days=1)).replace(microsecond=0).isoformat()
+            issued = {"token_id": str(uuid4()), "secret_hash": secret_hash, "label": "bench", "expires_at": until}
+            operator.send(Command("membership", member, "issue-token", issued))
+        return Member(member, token)
+
+    def headers(self, token: str | None = None) -> dict[str, str]:
         """What a command carries; the load generator puts a new id in its place."""
         agent = traffic.METADATA.user_agent or ""
-        return {"authorization": f"Bearer {self.token}", "idempotency-key": PLACES[0].decode(), "user-agent": agent}
+        return {
+            "authorization": f"Bearer {token or self.token}",
+            "idempotency-key": PLACES[0].decode(),
+            "user-agent": agent,
+        }
 
     def adding(self, estimates: Sequence[UUID]) -> list[bytes]:
         """One request per estimate: add a line to it."""

@@ -1,0 +1,146 @@
+"""A thousand drafts on their way to the example ERP: as a changeset, and as a program would send them by itself."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+import httpx
+
+from bench.measure import Line, Options, ratios
+from bench.mirrored import Mirrored
+from bench.product import ROOT, Product
+from cairn.client import Command
+from domain.drafts_events import drafts_of
+from domain.typed_rows import record_id
+from examples.upstream.fields import WITHHELD
+
+DRAFTS: Final = 1_000
+BATCH: Final = 100
+WAIT_SECONDS: Final = 15
+MAPPING: Final = {
+    "fields": [
+        {"upstream": "PHASE_NM", "name": "category", "type": "category", "feeds": "category"},
+        {"upstream": "PROJ_TYPE", "name": "source", "type": "category", "feeds": "source"},
+        {"upstream": "STATUS_CD", "name": "record_class", "type": "category", "feeds": "record_class"},
+        {"upstream": "SCHOOL_NM", "name": "area", "type": "category", "feeds": "area"},
+        {"upstream": "PROJ_DESC", "name": "description", "type": "text", "feeds": "description"},
+        {
+            "upstream": "EST_FINAL_AMT",
+            "name": "forecast_cost",
+            "type": "money",
+            "feeds": "forecast_cost",
+            "unit": "USD",
+            "decimal_sign": "point",
+        },
+    ],
+    "identity": ["id"],
+    "missing": [{"word": word, "reason": f"not published: {word}"} for word in sorted(WITHHELD)],
+    "version_column": "version",
+}
+
+
+def commit_lines(product: Product, options: Options) -> list[Line]:
+    """In turns, on different records of one ERP."""
+    with _erp(2 * DRAFTS) as url, Mirrored(product, "ERP") as mirrored, httpx.Client(base_url=url, timeout=60) as erp:
+        mirrored.connect(
+            {
+                "kind": "http",
+                "url": url,
+                "paging": {"by": "cursor"},
+                "changes": {"at": "as_of_version", "parameter": "since_version", "parameters": {"deleted": "1"}},
+                "auth": {"by": "nothing"},
+                "push": {"path": "/changes", "batch_max": BATCH},
+            },
+            MAPPING,
+        )
+        mirrored.sync()
+        records = list(_records(erp))
+        mine, theirs = records[:DRAFTS], records[DRAFTS:]
+        committed, pushed = [], []
+        for turn in range(1, options.rounds + 1):
+            pushed.append(_pushed(erp, theirs, turn))
+            committed.append(_committed(mirrored, [str(each["id"]) for each in mine], turn))
+        _must_have_arrived(erp, mine, options.rounds)
+    return [
+        Line(label="commit of 1,000 drafts", unit="s", values=committed),
+        Line(label="the ERP's own time, batches of 100", unit="s", values=pushed),
+        Line(label="commit / the ERP's own time", unit="×", values=ratios(committed, pushed), goal=1.5, at_most=True),
+    ]
+
+
+@contextmanager
+def _erp(count: int) -> Iterator[str]:
+    """The example ERP with so many records. Its address."""
+    command = [sys.executable, "-m", "examples.upstream", "--port", "0", "--records", str(count)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield str(json.loads(process.stdout.readline())["url"])
+        finally:
+            process.terminate()
+
+
+def _records(erp: httpx.Client) -> Iterator[dict[str, Any]]:
+    parameters: dict[str, Any] = {"per_page": 5_000}
+    while True:
+        page = erp.get("/records", params=parameters).raise_for_status().json()
+        yield from page["records"]
+        if page["next_cursor"] is None:
+            return
+        parameters = {"cursor": page["next_cursor"]}
+
+
+def _cost(turn: int, place: int) -> str:
+    return f"{10_000_000 * turn + place}.75"
+
+
+def _pushed(erp: httpx.Client, records: Sequence[dict[str, Any]], turn: int) -> float:
+    """Straight to the ERP, one batch after the other. Seconds; each record's version is kept for the next turn."""
+    began = time.perf_counter()
+    for number, start in enumerate(range(0, len(records), BATCH)):
+        batch = records[start : start + BATCH]
+        changes = [
+            {"id": each["id"], "version": each["version"], "fields": {"EST_FINAL_AMT": _cost(turn, start + place)}}
+            for place, each in enumerate(batch)
+        ]
+        key = {"Idempotency-Key": f"bench-{turn}-{number}"}
+        results = erp.post("/changes", json={"changes": changes}, headers=key).raise_for_status().json()["results"]
+        for each, result in zip(batch, results, strict=True):
+            assert result["status"] == "confirmed", result
+            each["version"] = result["version"]
+    return time.perf_counter() - began
+
+
+def _committed(mirrored: Mirrored, ids: Sequence[str], turn: int) -> float:
+    """From the command that opens the changeset until every record of it is answered. Seconds."""
+    drafts: Mapping[UUID, Mapping[str, Any]] = {
+        record_id(mirrored.connection, (id,), 1): {"forecast_cost": _cost(turn, place)} for place, id in enumerate(ids)
+    }
+    mirrored.until(mirrored.save(drafts)[0])
+    changeset = uuid4()
+    body = {
+        "connection_id": str(mirrored.connection),
+        "drafts_id": str(drafts_of(mirrored.asking.id, mirrored.connection)),
+    }
+    user = mirrored.client()
+    began = time.perf_counter()
+    user.send(Command("changeset", changeset, "open-changeset", body))
+    while True:
+        answer = user.http.get(f"/changesets/{changeset}", params={"wait_seconds": WAIT_SECONDS})
+        if answer.is_success and answer.json()["status"] != "open":
+            break
+    seconds = time.perf_counter() - began
+    assert answer.json()["status"] == "finished", answer.text
+    return seconds
+
+
+def _must_have_arrived(erp: httpx.Client, records: Sequence[dict[str, Any]], turn: int) -> None:
+    """The ERP says what was drafted last."""
+    wanted = {str(each["id"]): _cost(turn, place) for place, each in enumerate(records)}
+    found = {str(each["id"]): each["EST_FINAL_AMT"] for each in _records(erp)}
+    assert {id: found[id] for id in wanted} == wanted
