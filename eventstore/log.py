@@ -39,6 +39,9 @@ memory each time."""
 LARGE_BYTES = 16_384
 """A payload above this is fetched in a row of its own."""
 
+LARGE_PAGE_BYTES = 4_194_304
+"""Large payloads that one page brings, unless a single one has more: a thousand of them would fill the memory."""
+
 PAGE_EVENTS = 2_000
 """Events fetched in one round trip when a stream or log is read from end to end."""
 
@@ -584,25 +587,41 @@ class Run:
 async def read_page(reader: Reader, *, after: int = 0, to: int = POSITION_MAX, limit: int = PAGE_EVENTS) -> list[Run]:
     """The events that `read_log` would give, for whoever reads many: it costs both sides half as much.
 
-    Only an empty answer says that the log ends.
+    Only an empty answer says that the log ends: a page with large events in it ends early.
     """
     last = min(after + limit, to)
     values = {"after": after, "last": last, "run": RUN_EVENTS, "large": LARGE_BYTES}
     rows = await _fetch(reader, "read_page", values) if after < last else []
-    runs = [await _run(reader, row, last) for row in sorted(rows, key=itemgetter(0)) if row[1]]
+    runs: list[Run] = []
+    left = LARGE_PAGE_BYTES
+    for row in sorted((row for row in rows if row[1]), key=itemgetter(0)):
+        run = _joined(reader, row)
+        if run is None:
+            run = await _up_to(reader, left, after=row[0], to=min(row[0] + RUN_EVENTS, last))
+            left = max(0, left - run.size)
+        runs.append(run)
+        if len(run) < row[1] or not left:
+            break
     if runs or last >= to:
         return runs
     beyond = await read_log(reader, after=last, to=to, limit=RUN_EVENTS)  # behind a hole, which is others' to report
     return [Run(reader.tenant, beyond)] if beyond else []
 
 
-async def _run(reader: Reader, row: tuple[Any, ...], last: int) -> Run:
+def _joined(reader: Reader, row: tuple[Any, ...]) -> Run | None:
+    """The run of a row; None for one that is to be read event by event."""
     after, count, largest, greatest, *joined = row
     if largest <= LARGE_BYTES and greatest == after + count:  # positions are unique: none is missing
         neighbours = Neighbours(after + 1, count, joined)
         if len(neighbours[_TYPE]) == count:
             return Run(reader.tenant, neighbours)
-    return Run(reader.tenant, await read_log(reader, after=after, to=min(after + RUN_EVENTS, last), limit=RUN_EVENTS))
+    return None
+
+
+async def _up_to(reader: Reader, size: int, *, after: int, to: int) -> Run:
+    """Events row by row, as long as their payloads together have no more bytes than `size`; the first in any case."""
+    values = {"after": after, "to": to, "bytes": size}
+    return Run(reader.tenant, [Stored(reader.tenant, row) for row in await _fetch(reader, "read_up_to", values)])
 
 
 async def read_all(reader: Reader, *, after: int = 0, to: int = POSITION_MAX) -> AsyncIterator[list[Recorded[Event]]]:

@@ -55,6 +55,18 @@ cross join lateral (
   ) e
 ) run
 
+-- name: read_up_to : of a range the first events, as many as fit into so many bytes, and at least one
+select position, recorded_at, stream_version, schema_version, stream_id, event_id, actor, command_id,
+  type, leaf, metadata, payload
+from (
+  select position, recorded_at, stream_version, schema_version, stream_id, event_id, actor, command_id,
+    type, leaf, metadata, payload, sum(octet_length(payload)) over (order by position) as bytes
+  from cairn.events
+  where tenant = cairn.bound_tenant() and position > %(after)s and position <= %(to)s
+) e
+where bytes <= %(bytes)s or bytes = octet_length(payload)
+order by position
+
 -- name: read_log_of_types
 select position, recorded_at, stream_version, schema_version, stream_id, event_id, actor, command_id,
   type, leaf, metadata, payload

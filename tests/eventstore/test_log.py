@@ -299,6 +299,25 @@ def test_a_page_holds_what_its_rows_hold(database_url: str, strange: tuple[Any, 
         runner.run(connection.close())
 
 
+async def test_a_page_of_large_events_ends_early(connection: Connection, query: Database, tenant: UUID) -> None:
+    """Small ones beside them come along; one that is larger than a page comes alone."""
+    half = b'"' + b"a" * (log.LARGE_PAGE_BYTES // 2 - 2) + b'"'
+    payloads = [PAYLOAD] * 200 + [half, half, PAYLOAD, half, half + half + half, PAYLOAD, *[PAYLOAD] * 200]
+    stream = uuid4()
+    units = [unit((stream, version, 1)) for version in range(len(payloads))]
+    filled = [
+        msgspec.structs.replace(each, events=[each.events[0]._replace(payload=payload)])
+        for each, payload in zip(units, payloads, strict=True)
+    ]
+    await appended(connection, tenant, *filled)
+    pages: list[list[log.Run]] = []
+    async with query.bound(tenant) as bound:
+        while page := await log.read_page(bound, after=pages[-1][-1].position if pages else 0):
+            pages.append(page)
+        assert [each for page in pages for run in page for each in run.stored()] == await log.read_log(bound)
+    assert [sum(map(len, page)) for page in pages] == [201, 2, 1, 1, 201]
+
+
 async def test_an_empty_unit_stands_where_its_batch_had_come(connection: Connection, tenant: UUID) -> None:
     one, other = uuid4(), uuid4()
     empty = unit((other, 0, 0))
