@@ -1,13 +1,13 @@
 """What the HTTP side needs to know: where it listens, what it accepts, how long it waits."""
 
-from pathlib import Path
 from typing import Annotated
 
-import msgspec
 from msgspec import Meta
 
+from eventstore.settings import KeySettings
 
-class ApiSettings(msgspec.Struct, frozen=True, kw_only=True):
+
+class ApiSettings(KeySettings, frozen=True, kw_only=True):
     """Settings of one API process, whichever side it serves."""
 
     api_host: Annotated[str, Meta(description="Address the API listens on.", extra={"unit": "address"})] = "127.0.0.1"
@@ -21,21 +21,6 @@ class ApiSettings(msgspec.Struct, frozen=True, kw_only=True):
             description="SHA-256 of the operator token's secret part: its bearer may act for every company and "
             "register new ones. Without it nobody can.",
             extra={"unit": "hex"},
-        ),
-    ] = None
-    kek: Annotated[
-        str | None,
-        Meta(
-            description="Key-encryption keys, comma-separated, the newest first: `cairn keys new` makes one. They wrap "
-            "the keys that what is known of people is encrypted under.",
-            extra={"unit": "secret"},
-        ),
-    ] = None
-    kek_file: Annotated[
-        Path | None,
-        Meta(
-            description="File with the same, one key a line. `cairn up` makes one beside a database of its own.",
-            extra={"unit": "path"},
         ),
     ] = None
     api_trusted_proxies: Annotated[

@@ -22,7 +22,7 @@ SQL = sql.beside(__file__)
 POSTGRES_MIN = 160_000
 LEAVES_SAMPLED = 1_000
 """Events per company whose hash is computed again."""
-ROLES = ("cairn_writer", "cairn_projector", "cairn_reader")
+ROLES = ("cairn_writer", "cairn_projector", "cairn_reader", "cairn_jobs")
 
 
 class Finding(msgspec.Struct, frozen=True):

@@ -12,14 +12,14 @@ select version_num from alembic_version
 
 -- name: able_roles : application roles that could do more than their part
 select r.rolname from pg_roles r
-where r.rolname in ('cairn_writer', 'cairn_projector', 'cairn_reader')
+where r.rolname in ('cairn_writer', 'cairn_projector', 'cairn_reader', 'cairn_jobs')
   and (r.rolsuper or r.rolbypassrls or r.rolcreaterole or pg_has_role(r.oid, 'cairn_owner', 'member'))
 
 -- name: writable_log : who may change the log by other means than its function
 select r.rolname || ': ' || p.privilege || ' on ' || t.name
 from pg_roles r, unnest(array['cairn.events', 'cairn.empty_commands', 'cairn.heads', 'cairn.epochs']) as t (name),
   unnest(array['INSERT', 'UPDATE', 'DELETE', 'TRUNCATE']) as p (privilege)
-where r.rolname in ('cairn_writer', 'cairn_projector', 'cairn_reader')
+where r.rolname in ('cairn_writer', 'cairn_projector', 'cairn_reader', 'cairn_jobs')
   and has_table_privilege(r.oid, t.name, p.privilege)
 
 -- name: unguarded_tables : tables that hold companies' data without forced row-level security

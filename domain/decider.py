@@ -174,7 +174,8 @@ class Decider(Generic[C, S, E]):
     """One aggregate: `decide(command, state) -> events`, `evolve(state, event) -> state`. Both pure.
 
     A command class listed in `spanning` is decided there instead. `snapshot_version` is raised when the meaning of
-    the state changes, so that stored snapshots of the older meaning are ignored.
+    the state changes, so that stored snapshots of the older meaning are ignored. `snapshot_every_events` is for streams
+    of large events, of which few are to be read at once.
     """
 
     category: str
@@ -185,6 +186,7 @@ class Decider(Generic[C, S, E]):
     events: tuple[type[Event], ...]
     spanning: Mapping[type[Command], Spanning] = field(default_factory=dict)
     snapshot_version: int = 1
+    snapshot_every_events: int | None = None
 
 
 def members(union: object) -> tuple[type[Any], ...]:

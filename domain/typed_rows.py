@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping
 from datetime import date
 from decimal import Decimal
 from functools import lru_cache
-from hashlib import sha256
+from hashlib import sha1, sha256
 from typing import Any, Final, NamedTuple
-from uuid import UUID, uuid5
+from uuid import UUID
 
 import msgspec
 
@@ -21,6 +21,10 @@ Row = Mapping[str, object]
 
 UNREADABLE: Final = Absent("unreadable")
 UNMAPPED: Final = Absent("unmapped")
+_encode: Final = msgspec.json.Encoder().encode
+_KEPT_BITS: Final = ~(0xF000 << 64 | 0xC000 << 48)
+_VERSION_5: Final = 5 << 76 | 0x8000 << 48
+"""Where RFC 9562 has a UUID's version and variant."""
 
 
 class TypedRecord(msgspec.Struct, frozen=True):
@@ -73,7 +77,7 @@ def typed(row: Row, mapping: FieldMapping) -> tuple[TypedRecord, tuple[Fault, ..
 
 def canonical(record: TypedRecord) -> bytes:
     """The one spelling of the mapped values: JSON, names in order, numbers without trailing zeros. Equal iff equal."""
-    return msgspec.json.encode({name: _stored(record.values[name]) for name in sorted(record.values)})
+    return msgspec.json.encode({name: stored(record.values[name]) for name in sorted(record.values)})
 
 
 def digest(record: TypedRecord) -> bytes:
@@ -85,10 +89,11 @@ def from_canonical(stored: bytes, mapping: FieldMapping) -> TypedRecord:
     """What `canonical` wrote, under the mapping it was read with. Raises ValueError."""
     kinds = {field.name: field.type for field in mapping.fields}
     found: dict[str, Any] = msgspec.json.decode(stored, type=dict[str, Any])
-    return TypedRecord({name: _restored(value, kinds.get(name, FieldType.TEXT)) for name, value in found.items()})
+    return TypedRecord({name: restored(value, kinds.get(name, FieldType.TEXT)) for name, value in found.items()})
 
 
-def _stored(value: Value) -> object:
+def stored(value: Value) -> object:
+    """As the canonical form has it."""
     match value:
         case Absent(reason=reason):
             return {"absent": reason}
@@ -99,7 +104,8 @@ def _stored(value: Value) -> object:
     return value
 
 
-def _restored(value: Any, kind: FieldType) -> Value:
+def restored(value: Any, kind: FieldType) -> Value:
+    """From the canonical form. Raises ValueError."""
     if isinstance(value, dict):
         return Absent(value["absent"])
     match kind:
@@ -131,18 +137,27 @@ class RecordKey(NamedTuple):
 
 
 class Identities:
-    """Gives the rows of one whole fetch their ids, in file order. `namespace` is the connection's id.
+    """Gives the rows of one fetch their ids, in its order. `namespace` is the connection's id.
 
-    A row that repeats the identity of an earlier one gets the next ordinal, from 1, and so an id of its own.
-    It holds 64 bits a row: rows that only collide there would get ids of their own all the same.
+    A row that repeats the identity of an earlier one gets the next ordinal, from 1, and so an id of its own; in a fetch
+    that is not `whole`, a list of changes, it is the same record once more.
+    It holds 64 bits of each id: rows that only collide there would get ids of their own all the same.
     """
 
-    def __init__(self, mapping: FieldMapping, namespace: UUID) -> None:
+    def __init__(self, mapping: FieldMapping, namespace: UUID, *, whole: bool = True) -> None:
         self._columns = mapping.identity
         self._namespace = namespace
+        self._whole = whole
         self._seen: set[int] = set()
         self._repeats: dict[int, int] = {}
         self.repeated = 0
+
+    def saw(self, record: UUID) -> bool:
+        """Whether a row was that record."""
+        return record.int >> 64 in self._seen
+
+    def __len__(self) -> int:
+        return len(self._seen)
 
     def of(self, row: Row) -> RecordKey | Fault:
         """The row's key, or why it has none."""
@@ -152,21 +167,26 @@ class Identities:
         cells = tuple(as_text(row[column]) for column in self._columns)
         if not any(cells):
             return Fault((self._columns[0],), "identity_blank", "Every column that identifies the row is blank")
-        ordinal = self._ordinal(hash(cells))
-        return RecordKey(record_id(self._namespace, cells, ordinal), cells, ordinal)
-
-    def _ordinal(self, short: int) -> int:
+        found = record_id(self._namespace, cells, 1)
+        short = found.int >> 64
         if short not in self._seen:
             self._seen.add(short)
-            return 1
+            return RecordKey(found, cells, 1)
         self.repeated += 1
-        self._repeats[short] = self._repeats.get(short, 1) + 1
-        return self._repeats[short]
+        if not self._whole:
+            return RecordKey(found, cells, 1)
+        ordinal = self._repeats[short] = self._repeats.get(short, 1) + 1
+        found = record_id(self._namespace, cells, ordinal)
+        self._seen.add(found.int >> 64)
+        return RecordKey(found, cells, ordinal)
 
 
 def record_id(namespace: UUID, cells: tuple[str, ...], ordinal: int) -> UUID:
-    """The id follows from the identity, so that the same row is the same record in every fetch."""
-    return uuid5(namespace, msgspec.json.encode([*cells, ordinal]).decode())
+    """The id follows from the identity, so that the same row is the same record in every fetch: the UUIDv5 of its JSON,
+    worked out here because a row cannot wait for `uuid5`.
+    """
+    hashed = sha1(namespace.bytes + _encode([*cells, ordinal]), usedforsecurity=False).digest()
+    return UUID(int=int.from_bytes(hashed[:16], "big") & _KEPT_BITS | _VERSION_5)
 
 
 def as_upstream(changes: Mapping[str, Value], mapping: FieldMapping) -> dict[str, object]:

@@ -32,7 +32,10 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     database_role_password: Annotated[
         str | None,
-        Meta(description="Password of cairn_writer, cairn_projector and cairn_reader.", extra={"unit": "secret"}),
+        Meta(
+            description="Password of cairn_writer, cairn_projector, cairn_reader and cairn_jobs.",
+            extra={"unit": "secret"},
+        ),
     ] = None
     nats_url: Annotated[
         str | None,
@@ -103,6 +106,26 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
     writer_connections_max: Annotated[
         int, Meta(ge=1, description="Connections that append and load streams.", extra={"unit": "connections"})
     ] = 8
+
+
+class KeySettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the key-encryption keys are, for the processes that open what is sealed."""
+
+    kek: Annotated[
+        str | None,
+        Meta(
+            description="Key-encryption keys, comma-separated, the newest first: `cairn keys new` makes one. They wrap "
+            "the keys that what is known of people, and what upstreams are reached with, is encrypted under.",
+            extra={"unit": "secret"},
+        ),
+    ] = None
+    kek_file: Annotated[
+        Path | None,
+        Meta(
+            description="File with the same, one key a line. `cairn up` makes one beside a database of its own.",
+            extra={"unit": "path"},
+        ),
+    ] = None
 
 
 def read(*kinds: type[T], environ: Mapping[str, str]) -> list[T]:

@@ -232,6 +232,13 @@ class Store:
             loading.add_done_callback(lambda _: self._loading.pop(key, None))
         return await asyncio.shield(loading)
 
+    async def state(self, tenant: UUID, ref: Ref) -> State:
+        """What decisions know of a stream, as the log has it now: for those who act before they decide."""
+        while True:
+            stream = await self.stream(tenant, ref)
+            if not await _ahead_or_stale(self, tenant, [stream]):
+                return stream.state
+
     def _forget(self, stream: _Stream) -> None:
         """Drops a state from memory; the next use reads the log."""
         if self._streams.get(stream.key) is stream:
@@ -372,7 +379,8 @@ class Store:
     def _save_if_long(self, tenant: UUID, stream: _Stream) -> None:
         if stream.ref.category in codec.SENSITIVE_CATEGORIES:  # it would be kept in clear
             return
-        if stream.version - stream.saved_version >= self.settings.snapshot_every_events and stream.ahead is None:
+        every = stream.decider.snapshot_every_events or self.settings.snapshot_every_events
+        if stream.version - stream.saved_version >= every and stream.ahead is None:
             stream.saved_version = stream.version
             saving = asyncio.create_task(self._save(tenant, stream.ref, stream.version, stream.state))
             self._saving.add(saving)

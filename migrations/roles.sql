@@ -5,7 +5,7 @@ declare
   role_name text;
 begin
   perform pg_advisory_xact_lock(7203051);
-  foreach role_name in array array['cairn_owner', 'cairn_writer', 'cairn_projector', 'cairn_reader'] loop
+  foreach role_name in array array['cairn_owner', 'cairn_writer', 'cairn_projector', 'cairn_reader', 'cairn_jobs'] loop
     if not exists (select from pg_roles where rolname = role_name) then
       begin
         execute format('create role %I nosuperuser nobypassrls nocreatedb nocreaterole noinherit login', role_name);

@@ -9,7 +9,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from psycopg import sql
 
-ROLES = ("cairn_writer", "cairn_projector", "cairn_reader")
+ROLES = ("cairn_writer", "cairn_projector", "cairn_reader", "cairn_jobs")
 """The roles the application signs in as. Each may only do its part; none owns anything."""
 
 

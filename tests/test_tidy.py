@@ -40,6 +40,8 @@ OWNERS = {
     "httpx": ("cairn", "workers/upstreams/"),  # each speaks to a server as its client: ours, and somebody else's
     "stamina": ("workers/upstreams/",),
     "openpyxl": ("workers/upstreams/",),
+    "procrastinate": ("workers/jobs.py",),
+    "croniter": ("domain", "workers/schedules.py"),
     "cryptography": ("eventstore/keyring.py", "eventstore/vault.py"),
 }
 NOT_IN_DOMAIN = {"asyncio", "logging", "os", "time", "random", "secrets", "socket", "threading", "subprocess"}

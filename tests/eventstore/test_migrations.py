@@ -1,7 +1,10 @@
 """Migrations go up, down and up again, and the dumped schema is what they make."""
 
+from pathlib import Path
+
 import psycopg
 import pytest
+from procrastinate.schema import SchemaManager
 
 from migrations import run
 from tests.eventstore.units import as_role
@@ -50,3 +53,23 @@ def test_roles_are_weak(database_url: str, role: str) -> None:
         assert connection.execute(
             "select rolsuper, rolbypassrls, rolcreaterole, rolcreatedb from pg_roles where rolname = current_user"
         ).fetchone() == (False, False, False, False)
+
+
+def test_the_queue_of_jobs_is_the_librarys() -> None:
+    """A release of it with another schema needs a migration of ours, made from its own."""
+    kept = (Path(run.__file__).parent / "versions" / "0010_jobs.up.sql").read_text(encoding="utf-8")
+    theirs = kept.partition("-- procrastinate begins\n")[2].partition("\n-- procrastinate ends")[0]
+    assert theirs == SchemaManager.get_schema().rstrip("\n")
+
+
+def test_the_role_of_jobs_owns_nothing_and_sees_no_data(database_url: str) -> None:
+    with psycopg.connect(as_role(database_url, "cairn_jobs")) as connection:
+        owned = "select count(*) from pg_class where relowner = 'cairn_jobs'::regrole"
+        assert connection.execute(owned).fetchone() == (0,)
+        readable = (
+            "select c.oid::regclass::text from pg_class c where c.relkind in ('r', 'p', 'v') "
+            "and has_table_privilege(c.oid, 'select') and has_schema_privilege(c.relnamespace, 'usage') "
+            "and c.relnamespace not in ('pg_catalog'::regnamespace, 'information_schema'::regnamespace, "
+            "'jobs'::regnamespace)"
+        )
+        assert connection.execute(readable).fetchall() == []
