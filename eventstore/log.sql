@@ -24,6 +24,10 @@ where tenant = cairn.bound_tenant() and stream_id = %(stream_id)s
 order by stream_version
 limit %(limit)s
 
+-- name: begun : which of these streams have events
+select stream_id from cairn.events
+where tenant = cairn.bound_tenant() and stream_id = any (%(streams)s) and stream_version = 1
+
 -- name: read_log
 select position, recorded_at, stream_version, schema_version, stream_id, event_id, actor, command_id,
   type, leaf, metadata, payload

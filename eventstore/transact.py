@@ -239,6 +239,18 @@ class Store:
             if not await _ahead_or_stale(self, tenant, [stream]):
                 return stream.state
 
+    async def foresee(self, tenant: UUID, refs: Sequence[Ref]) -> None:
+        """Asks once which of these streams have events, so that those which have none need no load each."""
+        unknown = {ref.id: ref for ref in refs if (tenant.bytes, ref.id.bytes, ref.category) not in self._streams}
+        async with self.writer.bound(tenant) as reader:
+            begun = {id for (id,) in await reader.tuples(SQL["begun"], {"streams": list(unknown)})}
+        for id in unknown.keys() - begun:
+            ref = unknown[id]
+            key = (tenant.bytes, id.bytes, ref.category)
+            if key not in self._streams and key not in self._loading:  # nobody came to it meanwhile
+                self._streams[key] = _Stream(key, ref, 0, BY_CATEGORY[ref.category].initial, 0)
+        self._evict()
+
     def _forget(self, stream: _Stream) -> None:
         """Drops a state from memory; the next use reads the log."""
         if self._streams.get(stream.key) is stream:
@@ -737,6 +749,8 @@ class Together:
     async def decide(self, wishes: Sequence[Wish]) -> None:
         """Decides all of them; a refusal is noted, and the others are decided as if it had not been asked for."""
         refs = list(dict.fromkeys(_of_company(wish.ref, self._tenant) for wish in wishes))
+        if len(refs) > FEW_STREAMS:
+            await self._store.foresee(self._tenant, refs)
         at_once = max(1, self._store.settings.writer_connections_max - 1)
         for begin in range(0, len(refs), at_once):
             await asyncio.gather(*(self._load(ref) for ref in refs[begin : begin + at_once]))

@@ -5,7 +5,8 @@ from typing import Final, NamedTuple
 
 from domain.pfa import FieldType
 
-TEXT, DECIMAL, DATE, BOOLEAN = FieldType.TEXT, FieldType.DECIMAL, FieldType.DATE, FieldType.BOOLEAN
+TEXT, INTEGER, DECIMAL = FieldType.TEXT, FieldType.INTEGER, FieldType.DECIMAL
+DATE, BOOLEAN = FieldType.DATE, FieldType.BOOLEAN
 
 
 class Field(NamedTuple):
@@ -15,17 +16,26 @@ class Field(NamedTuple):
     required: bool
     meaning: str
     also: tuple[str, ...] = ()
+    document: bool = False
+    """A JSON object, as one or as its text."""
 
 
 class Kind(NamedTuple):
     """A kind of thing. `key` are the fields that tell two of a company apart: ids here follow from them, and from the
-    name of the source. `sums` are the fields that are added up and compared.
+    name of the source.
     """
 
     key: tuple[str, ...]
     fields: Mapping[str, Field]
-    sums: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
+    within: str | None = None
+    """A field that is a document: `upstream.url` is then a field too, and so is every other place within it."""
+
+    def field(self, name: str, type: FieldType = TEXT) -> Field | None:
+        """The field of this name; a place within the document is of the type that the plan says."""
+        if self.within is not None and name.startswith(f"{self.within}."):
+            return Field(type, False, f"A part of {self.within}.")
+        return self.fields.get(name)
 
 
 def _text(meaning: str, *also: str, required: bool = False) -> Field:
@@ -66,6 +76,47 @@ KINDS: Final[Mapping[str, Kind]] = {
             "active": Field(BOOLEAN, False, "False: not added, and removed if there.", ("enabled", "is active")),
         },
         also=("users", "people", "accounts", "persons"),
+    ),
+    "connections": Kind(
+        key=(COMPANY, "key"),
+        fields={
+            COMPANY: _COMPANY,
+            "key": _KEY,
+            "name": _text("What people call it.", "title", required=True),
+            "upstream": Field(TEXT, False, "Its kind and how it is reached.", ("config", "configuration"), True),
+            "username": _text("Whom the upstream knows.", "user", "login"),
+            "secret": _text("Password, key or client secret.", "password", "api key", "token"),
+            "cron": _text("When it is synced: minute, hour, day, month, weekday.", "schedule"),
+            "time_zone": _text("The zone that is meant in, by its IANA name.", "timezone", "tz"),
+            "active": Field(BOOLEAN, False, "False: disabled.", ("enabled", "is active")),
+        },
+        also=("configurations", "api configurations", "api configs", "integrations", "upstreams"),
+        within="upstream",
+    ),
+    "mappings": Kind(
+        key=(COMPANY, "connection"),
+        fields={
+            COMPANY: _COMPANY,
+            "connection": _text("The key of its connection in this source.", "connection id", required=True),
+            "mapping": Field(TEXT, True, "All of it: fields and identity.", ("document", "json"), True),
+        },
+        also=("field mapping documents",),
+    ),
+    "mapping_fields": Kind(
+        key=(COMPANY, "connection", "name"),
+        fields={
+            COMPANY: _COMPANY,
+            "connection": _text("The key of its connection in this source.", "config", "config id", required=True),
+            "upstream": _text("The column's name there.", "source field", "source", "external", required=True),
+            "name": _text("Its name here.", "target field", "target", "internal", required=True),
+            "type": _text("text, category, integer, decimal, money, date or boolean.", "data type", required=True),
+            "feeds": _text("The PFA field that it is.", "pfa field"),
+            "unit": _text("The currency of money; the unit of a quantity.", "currency"),
+            "date_order": _text("iso, day-first or month-first.", "date format"),
+            "decimal_sign": _text("point or comma."),
+            "identity": Field(BOOLEAN, False, "Whether it is one of those that identify a record.", ("is key",)),
+        },
+        also=("field mappings", "api field mappings", "column mappings"),
     ),
     "projects": Kind(
         key=(COMPANY, "key"),
@@ -113,7 +164,6 @@ KINDS: Final[Mapping[str, Kind]] = {
             "cost_type": _text("labour, material, equipment, subcontract or other.", "category"),
             "note": _text("Basis or remark.", "comment", "remarks"),
         },
-        sums=("quantity", "extension"),
         also=("estimate lines", "line items", "items"),
     ),
     "codes": Kind(
@@ -145,7 +195,6 @@ KINDS: Final[Mapping[str, Kind]] = {
             "cost_type": _text("labour, material, equipment, subcontract or other.", "type"),
             "category": _text("A heading of the book.", "heading", "group"),
         },
-        sums=("unit_price",),
         also=("price book", "price books", "rates", "resources"),
     ),
 }

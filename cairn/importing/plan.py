@@ -9,7 +9,7 @@ from uuid import UUID
 
 import msgspec
 
-from cairn.importing.kinds import COMPANY, KINDS, Kind
+from cairn.importing.kinds import COMPANY, KINDS, Field, Kind
 from domain.mapping import FALSE_WORDS, TRUE_WORDS, DateOrder, DecimalSign, MappedField, MissingWord, column_name
 from domain.pfa import FieldType
 
@@ -17,6 +17,10 @@ ASK: Final = "ask"
 """Stands in a plan that was suggested where a person has to say what is meant."""
 ENCODINGS: Final = ("utf-8", "windows-1252", "utf-16")
 DELIMITERS: Final = (",", ";", "\t", "|")
+
+
+WITHIN: Final = (FieldType.TEXT, FieldType.INTEGER, FieldType.BOOLEAN)
+"""What a place within a document may be."""
 
 
 class Format(StrEnum):
@@ -53,11 +57,12 @@ class PlanWrong(Exception):
 
 class Column(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where a field is from: a column, or one value for all rows. `words` are the source's words with ours; `missing`
-    are its words for no value.
+    are its words for no value. A place within a document has a `type`: text, unless it says integer or boolean.
     """
 
     column: str | None = None
     value: str | None = None
+    type: str | None = None
     words: dict[str, str] = {}
     missing: tuple[str, ...] = ()
     date_order: str | None = None
@@ -107,6 +112,14 @@ class TablePlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         """Where a field is from."""
         given = self.columns[field]
         return Column(column=given) if isinstance(given, str) else given
+
+    def field(self, name: str) -> Field:
+        """What a field of the plan is. Raises KeyError."""
+        given = self.column(name).type
+        found = self.kind.field(name, FieldType(given) if given in WITHIN else FieldType.TEXT)
+        if found is None:
+            raise KeyError(name)
+        return found
 
     def read(self) -> frozenset[str]:
         """The columns that must be there."""
@@ -161,7 +174,7 @@ def _of_table(table: TablePlan, plan: Plan) -> Iterator[str]:
     if table.what == "companies" and plan.company is not None:
         yield "what: the plan names the company that everything goes into, so that none is imported"
     for name in table.columns:
-        if name not in table.kind.fields:
+        if table.kind.field(name) is None:
             yield f"columns.{name}: {_no(name, table.kind.fields, f'field of {table.what}')}"
         elif name == COMPANY and plan.company is not None:
             yield f"columns.{name}: the plan names the company that everything goes into"
@@ -172,16 +185,18 @@ def _of_table(table: TablePlan, plan: Plan) -> Iterator[str]:
         if field.required and name not in table.columns and not given_for_all:
             yield f"columns.{name}: is missing: {field.meaning}"
     for name, total in table.expect.sums.items():
-        if name not in table.columns or table.kind.fields[name].type is not FieldType.DECIMAL:
+        if name not in table.columns or table.field(name).type is not FieldType.DECIMAL:
             yield f"expect.sums.{name}: no column of this table is a number of that name"
         elif not _number(total):
             yield f"expect.sums.{name}: {total!r} is no number such as 1234.50"
 
 
 def _of_column(table: TablePlan, name: str) -> Iterator[str]:
-    column, kind = table.column(name), table.kind.fields[name].type
+    column, kind = table.column(name), table.field(name).type
     if (column.column is None) == (column.value is None):
         yield "column: give the column, or a value for all rows"
+    if column.type is not None and (name in table.kind.fields or column.type not in WITHIN):
+        yield f"type: only a place within a document has one: {', '.join(WITHIN)}"
     for option, given, known, type in [
         ("date_order", column.date_order, [*DateOrder], FieldType.DATE),
         ("decimal_sign", column.decimal_sign, [*DecimalSign], FieldType.DECIMAL),

@@ -4,20 +4,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
-from typing import Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import msgspec
 
 from cairn.importing import sources
 from cairn.importing.faults import Fault, Faults, Place
 from cairn.importing.kinds import COMPANY, KINDS
 from cairn.importing.plan import Plan, PlanWrong, TablePlan
-from domain.cells import Absent, Unreadable, as_text, reader_of
+from domain.cells import BLANK, Absent, Unreadable, as_text, reader_of
 from domain.mapping import FieldMapping, column_name
 from domain.money import plain
 from workers.upstreams.tables import TableRow
 from workers.upstreams.upstream import Broken
 
-Told: TypeAlias = str | Decimal | date | bool
-"""A value; a field that is blank is not there."""
+Told: TypeAlias = str | int | Decimal | date | bool | dict[str, Any]
+"""A value, or a document; a field that is blank is not there."""
 _OPTIONS: Final = {"date-order-unstated": "date_order", "decimal-sign-unstated": "decimal_sign"}
 """What cannot be read without being stated → the option that states it."""
 
@@ -93,12 +95,13 @@ def _of_table(plan: Plan, table: TablePlan, path: Path, faults: Faults) -> Itera
 def _readings(table: TablePlan, there: Sequence[str]) -> list[_Reading]:
     mapping = FieldMapping(version=1, fields=(), identity=())
     readings = []
-    for name, field in table.kind.fields.items():
-        if name not in table.columns or (given := table.column(name)).column is None:
+    for name in table.columns:
+        field, given = table.field(name), table.column(name)
+        if given.column is None:
             continue
         column = column_name(given.column)
         words = {word.casefold(): ours for word, ours in given.words.items()}
-        read = reader_of(given.as_mapped(name, field.type), mapping)
+        read = _document if field.document else reader_of(given.as_mapped(name, field.type), mapping)
         readings.append(_Reading(name, column, there.index(column), read, words, field.required))
     return readings
 
@@ -111,7 +114,9 @@ def _fixed(plan: Plan, table: TablePlan) -> dict[str, Told]:
         given = table.column(name)
         if given.value is not None:
             try:
-                value = reader_of(given.as_mapped(name, table.kind.fields[name].type), mapping)(given.value)
+                field = table.field(name)
+                read = _document if field.document else reader_of(given.as_mapped(name, field.type), mapping)
+                value = read(given.value)
             except Unreadable as error:
                 raise PlanWrong([f"{table.what}: columns.{name}.value: {error}"]) from error
             if not isinstance(value, Absent):
@@ -148,8 +153,21 @@ def _values(
 
 
 def _told(value: object) -> Told:
-    assert isinstance(value, str | Decimal | date | bool)
+    assert isinstance(value, str | int | Decimal | date | bool | dict)
     return value
+
+
+def _document(cell: object) -> dict[str, Any] | Absent:
+    """A JSON object, as a dump has it or as its text. Raises Unreadable."""
+    if cell is None or (isinstance(cell, str) and not cell.strip()):
+        return BLANK
+    try:
+        found = msgspec.json.decode(cell) if isinstance(cell, str) else cell
+    except msgspec.DecodeError as error:
+        raise Unreadable("document-unreadable", f"It is no JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise Unreadable("document-unreadable", "It is no JSON object")
+    return found
 
 
 def _is_first(row: Row, table: TablePlan, seen: dict[tuple[str, ...], Place], faults: Faults) -> bool:

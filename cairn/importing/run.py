@@ -35,6 +35,8 @@ from projections.inline import InlineModels
 from projections.registry import INLINE
 
 STATEMENT_SECONDS_MAX: Final = 3600
+ENOUGH: Final = 2**62
+"""No bound: what was decided on for the check is decided on again for the append."""
 CATCH_UP_ATTEMPTS: Final = 100
 MEMBERS_PAGE: Final = 5_000
 
@@ -169,7 +171,13 @@ class Import:
 async def opened(store: StoreSettings, api: ApiSettings) -> AsyncIterator[Import]:
     """A store of one process; it keeps no snapshots, so that nothing but a company's unit is ever written."""
     assert store.database_url is not None
-    settings = replace(store, snapshot_every_events=2**62, append_wait_seconds_max=STATEMENT_SECONDS_MAX)
+    settings = replace(
+        store,
+        snapshot_every_events=ENOUGH,
+        cached_streams_max=ENOUGH,
+        cached_events_max=ENOUGH,
+        append_wait_seconds_max=STATEMENT_SECONDS_MAX,
+    )
     vault = Vault(keyring_of(api.kek, api.kek_file))
     conninfo = role_url(store.database_url, "cairn_writer", store.database_role_password)
     writer = Database(

@@ -14,17 +14,11 @@ from eventstore.log import POSITION_MAX
 
 SQL = sql.beside(__file__)
 
-MODELS: Final = {
-    "members": "access",
-    "projects": "project_list",
-    "estimates": "estimate_detail",
-    "lines": "estimate_detail",
-    "codes": "code_sets",
-    "prices": "price_books",
-}
-"""Kind → the read model that has it."""
 _KEYS: Final = {
     "members": ("ids",),
+    "connections": ("ids",),
+    "mappings": ("ids",),
+    "mapping_fields": ("ids",),
     "projects": ("ids",),
     "estimates": ("ids",),
     "lines": ("ids", "line_ids"),
@@ -52,8 +46,8 @@ def expected(wishes: Wishes) -> list[Figure]:
     figures = []
     for what, rows in wishes.rows.items():
         if rows:
-            active = [row for row in rows if row.values.get("active") is not False]
-            figures.append(Figure(what, "count", Decimal(len(active)), None))
+            there = [row for row in rows if what != "members" or row.values.get("active") is not False]
+            figures.append(Figure(what, "count", Decimal(len(there)), None))
             figures += [Figure(what, name, total, None) for name, total in _sums(what, rows)]
     return figures
 
@@ -62,9 +56,17 @@ def _sums(what: str, rows: Sequence[Row]) -> list[tuple[str, Decimal]]:
     match what:
         case "lines":
             return [("quantity", sum_of(rows, "quantity")), ("extension", sum(map(_extension, rows), Decimal(0)))]
+        case "mappings":
+            return [("fields", sum((Decimal(_fields(row)) for row in rows), Decimal(0)))]
         case "prices":
             return [("unit_price", sum_of(rows, "unit_price"))]
     return []
+
+
+def _fields(row: Row) -> int:
+    mapping = row.values["mapping"]
+    assert isinstance(mapping, dict)
+    return len(mapping["fields"])
 
 
 def _extension(row: Row) -> Decimal:

@@ -28,3 +28,19 @@ from unnest(%(ids)s::uuid[], %(codes)s::text[], %(units)s::text[], %(cost_types)
   as w (pricebook_id, code, unit, cost_type)
 join price_books_prices p on p.pricebook_id = w.pricebook_id and p.code = w.code and p.unit = w.unit
   and p.cost_type = w.cost_type and p.valid_from <= %(at)s and p.valid_to > %(at)s
+
+-- name: connections
+select count(*) from connections_connections
+where connection_id = any (%(ids)s) and valid_from <= %(at)s and valid_to > %(at)s
+
+-- name: mappings : fields of the mappings that hold
+select count(*), coalesce(sum(jsonb_array_length(m.mapping -> 'fields')), 0)
+from connections_connections c
+join connections_mappings m on m.connection_id = c.connection_id and m.version = c.mapping_version
+where c.connection_id = any (%(ids)s) and c.valid_from <= %(at)s and c.valid_to > %(at)s
+
+-- name: mapping_fields
+select coalesce(sum(jsonb_array_length(m.mapping -> 'fields')), 0)
+from connections_connections c
+join connections_mappings m on m.connection_id = c.connection_id and m.version = c.mapping_version
+where c.connection_id = any (%(ids)s) and c.valid_from <= %(at)s and c.valid_to > %(at)s

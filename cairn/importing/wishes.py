@@ -20,6 +20,17 @@ from cairn.importing.plan import Plan
 from cairn.importing.rows import Row, Rows, Told
 from domain.codeset import CodeSet, ImportCodes, RegisterCodeSet
 from domain.company import ChangeSettings, ChangeTier, Company, RegisterCompany, RenameCompany
+from domain.connection import (
+    Connection,
+    Credentials,
+    DisableConnection,
+    EnableConnection,
+    OpenConnection,
+    ReplaceCredentials,
+    ReviseConnection,
+    SetMapping,
+    SetSchedule,
+)
 from domain.decider import Command, Ref, Rejected, Role
 from domain.estimate_commands import ChangeNotes, ImportLines, MoveLine, ReviseLine, StartEstimate
 from domain.estimate_state import Estimate
@@ -28,6 +39,7 @@ from domain.membership import AddMember, ChangePreferences, ChangeRole, Membersh
 from domain.money import plain
 from domain.pricebook import ImportPrices, OpenPriceBook, PriceBook, name_of
 from domain.project import ChangeMetadata, ChangeStatus, CreateProject, Project, RenameProject
+from domain.upstreams import as_stored
 from eventstore.transact import Wish
 
 C = TypeVar("C", bound=Command)
@@ -35,6 +47,7 @@ Body = dict[str, Any]
 
 IDS: Final = UUID("8a5c1f0e-3d2b-5e47-9c61-0b7d4f2a9e13")
 """Name space of the ids of what is imported."""
+DISABLED: Final = "Not active in the system it was imported from"
 LINE_FIELDS: Final[Sequence[str]] = (
     "description",
     "quantity",
@@ -139,14 +152,20 @@ def _things(plan: Plan, id: UUID, key: str, rows: Rows, faults: Faults) -> Itera
     makers: Mapping[str, Callable[[_Making], Iterator[Thing]]] = {
         "companies": _companies,
         "members": _members,
+        "codes": _codes,  # before lines, which name their editions
+        "prices": _prices,
+        "connections": _connections,
+        "mappings": _mappings,
+        "mapping_fields": _mapping_fields,
         "projects": _projects,
         "estimates": _estimates,
         "lines": _lines,
-        "codes": _codes,
-        "prices": _prices,
     }
-    # lines name editions of code sets, which must be there before
-    for what in ("companies", "members", "codes", "prices", "projects", "estimates", "lines"):
+    whole = {row.text("connection"): row for row in rows["mappings"]}
+    for name in whole.keys() & {row.text("connection") for row in rows["mapping_fields"]}:
+        message = "The connection's mapping is told as a document, and field by field too"
+        faults.add(whole[name].fault("connection", "mapping-twice", message))
+    for what in makers:
         yield from makers[what](_Making(plan, id, key, rows[what], faults))
 
 
@@ -164,7 +183,7 @@ class _Making(NamedTuple):
 
     def command(self, kind: type[C], body: Body, row: Row) -> C | None:
         """The command of one row; None, with its faults, when it does not take what the row says."""
-        return self._made(kind, body, lambda path: (row, path[0] if path else ""))
+        return self.made(kind, body, lambda path: (row, _field_at(row, path)))
 
     def batches(
         self, kind: type[C], name: str, items: Sequence[Body], rows: Sequence[Row]
@@ -174,11 +193,12 @@ class _Making(NamedTuple):
         for begin in range(0, len(items), IMPORT_LIMIT):
             part = rows[begin : begin + IMPORT_LIMIT]
             body = {name: items[begin : begin + IMPORT_LIMIT]}
-            if (command := self._made(kind, body, partial(_item, part))) is not None:
+            if (command := self.made(kind, body, partial(_item, part))) is not None:
                 made.append((command, part))
         return made
 
-    def _made(self, kind: type[C], body: Body, place: Callable[[list[str]], tuple[Row, str]]) -> C | None:
+    def made(self, kind: type[C], body: Body, place: Callable[[list[str]], tuple[Row, str]]) -> C | None:
+        """The command, or its faults, each at the row and field that `place` tells from its path."""
         try:
             return kind.model_validate_json(msgspec.json.encode(body))
         except ValueError as error:  # every fault of it, each with a path
@@ -186,6 +206,15 @@ class _Making(NamedTuple):
                 row, name = place(fault.path.split("/")[1:])
                 self.faults.add(row.fault(name, fault.code, fault.message))
             return None
+
+
+def _field_at(row: Row, path: Sequence[str]) -> str:
+    """The field that a fault's path ends at: /upstream/http/auth/api-key/by may be `upstream.auth.by`."""
+    for name in row.columns:
+        parts = name.split(".")
+        if path and parts[-1] == path[-1] and (len(parts) == 1 or parts[0] == path[0]):
+            return name
+    return ".".join(path)
 
 
 def _item(rows: Sequence[Row], path: list[str]) -> tuple[Row, str]:
@@ -264,6 +293,114 @@ def _former_member(row: Row) -> Callable[[Membership, Tally], Iterable[Wanted]]:
             yield Wanted(RemoveMember(), [row])
         else:
             tally.left_out += 1
+
+    return tell
+
+
+def _connections(making: _Making) -> Iterator[Thing]:
+    for row in making.rows:
+        id = making.id("connections", row.text("key"))
+        upstream = _upstream(row)
+        if upstream is None:
+            making.faults.add(row.fault("upstream", "blank", "Neither upstream nor a part of it has a value"))
+            continue
+        body = {"name": row.text("name"), "upstream": upstream}
+        if credentials := _body(row, "username", "secret"):
+            body["credentials"] = credentials
+        opened = making.command(OpenConnection, body, row)
+        scheduled = None
+        if schedule := _body(row, "cron", "time_zone"):
+            scheduled = making.command(SetSchedule, {"schedule": schedule}, row)
+        if opened is not None and (scheduled is not None or not schedule):
+            yield Thing("connections", Ref("connection", id), _connection(opened, scheduled, row), [(id,)], [row])
+
+
+def _upstream(row: Row) -> Body | None:
+    """The document, with the places within it that other columns are: those go before."""
+    whole = row.values.get("upstream")
+    found: Body = dict(whole) if isinstance(whole, dict) else {}
+    for name, value in row.values.items():
+        if name.startswith("upstream."):
+            inner = found
+            *path, last = name.split(".")[1:]
+            for part in path:
+                inner[part] = dict(inner.get(part) or {})
+                inner = inner[part]
+            inner[last] = _json(value)
+    return found or None
+
+
+def _connection(
+    opened: OpenConnection, scheduled: SetSchedule | None, row: Row
+) -> Callable[[Connection, Tally], Iterable[Wanted]]:
+    def tell(state: Connection, tally: Tally) -> Iterator[Wanted]:
+        commands = list(changes(state) if state.name else first())
+        tally.add(commands, [], there=bool(state.name))
+        yield from (Wanted(command, [row]) for command in commands)
+
+    def first() -> Iterator[Command]:
+        yield opened
+        if scheduled is not None:
+            yield scheduled
+        if row.values.get("active") is False:
+            yield DisableConnection(reason=DISABLED)
+
+    def changes(state: Connection) -> Iterator[Command]:
+        moved = as_stored(opened.upstream) != state.upstream
+        if moved or opened.name != state.name:
+            yield ReviseConnection(name=opened.name, upstream=opened.upstream)
+        given = opened.credentials
+        if given is not None and (moved or state.credentials != Credentials(given.username, given.secret)):
+            yield ReplaceCredentials(username=given.username, secret=given.secret)
+        schedule = None if scheduled is None else scheduled.schedule
+        if scheduled is not None and schedule is not None and schedule.as_schedule() != state.schedule:
+            yield scheduled
+        if row.values.get("active") is False and not state.disabled:
+            yield DisableConnection(reason=DISABLED)
+        elif row.values.get("active") is True and state.disabled:
+            yield EnableConnection()
+
+    return tell
+
+
+def _mappings(making: _Making) -> Iterator[Thing]:
+    for row in making.rows:
+        id = making.id("connections", row.text("connection"))
+        command = making.command(SetMapping, {"mapping": row.values["mapping"]}, row)
+        if command is not None:
+            yield Thing("mappings", Ref("connection", id), _mapping(command, [row]), [(id,)], [row])
+
+
+def _mapping_fields(making: _Making) -> Iterator[Thing]:
+    names = ("upstream", "name", "type", "feeds", "unit", "date_order", "decimal_sign")
+    for key, rows in _by(making.rows, "connection").items():
+        id = making.id("connections", key)
+        identity = [row.text("upstream") for row in rows if row.values.get("identity") is True]
+        mapping = {"fields": [_body(row, *names) for row in rows], "identity": identity}
+        command = making.made(SetMapping, {"mapping": mapping}, partial(_mapped, rows))
+        if command is not None:
+            yield Thing("mapping_fields", Ref("connection", id), _mapping(command, rows), [(id,)], rows)
+
+
+def _mapped(rows: Sequence[Row], path: list[str]) -> tuple[Row, str]:
+    """Where a fault of a mapping is: /mapping/fields/3/type is of the fourth row."""
+    if path[:2] == ["mapping", "fields"] and len(path) > 2:
+        return rows[int(path[2])], path[3] if len(path) > 3 else ""
+    return rows[0], "identity" if "identity" in path else ""
+
+
+def _mapping(command: SetMapping, rows: Sequence[Row]) -> Callable[[Connection, Tally], Iterable[Wanted]]:
+    def tell(state: Connection, tally: Tally) -> Iterator[Wanted]:
+        here = state.mapping
+        wanted = command.mapping.as_mapping(0 if here is None else here.version)
+        if len(rows) == 1:
+            tally.add(here, wanted, there=here is not None)
+        else:
+            known = {} if here is None else {each.name: each for each in here.fields}
+            for each in wanted.fields:
+                tally.add(known.get(each.name), each, there=each.name in known)
+        if wanted != here:
+            yield Wanted(command, rows)
 
     return tell
 

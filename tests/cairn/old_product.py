@@ -127,9 +127,75 @@ PLANNED: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
 """Table → what it is, and its columns."""
 
 
+CONNECTIONS: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
+    "configs": (
+        "connections",
+        {
+            "company": "org",
+            "key": "id",
+            "name": "name",
+            "upstream.kind": {"value": "http"},
+            "upstream.url": "base_url",
+            "upstream.paging.by": {"value": "page"},
+            "upstream.size": {"column": "page_size", "type": "integer"},
+            "upstream.auth.by": {"column": "auth", "words": {"key": "api-key", "none": "nothing"}},
+            "secret": "key",
+            "cron": "cron",
+            "time_zone": "zone",
+            "active": "enabled",
+        },
+    ),
+    "fields": (
+        "mapping_fields",
+        {
+            "company": "org",
+            "connection": "config",
+            "upstream": "theirs",
+            "name": "ours",
+            "type": {"column": "kind", "words": {"currency": "money", "string": "text", "list": "category"}},
+            "feeds": "pfa",
+            "unit": "unit",
+            "identity": "is_key",
+        },
+    ),
+    "documents": ("mappings", {"company": "org", "connection": "config", "mapping": "body"}),
+}
+"""As `PLANNED`, for tables of `connections`."""
+
+
+def connections() -> Database:
+    """Two connections of the first company: one mapped field by field, one by a document."""
+    mapping = {"fields": [{"upstream": "Item", "name": "item", "type": "text"}], "identity": ["Item"]}
+    return {
+        "organizations": database()["organizations"],
+        "configs": [
+            _config("5", name="PEMS", auth="key", key="s3cret-of-pems", cron="30 5 * * 1-5", enabled="yes"),
+            _config("6", name="Old PEMS", auth="none", key="", cron="", enabled="no"),
+        ],
+        "fields": [
+            _field("PFA Id", "pfa_id", "string", is_key="yes"),
+            _field("Category", "category", "list", pfa="category"),
+            _field("Plan", "plan_cost", "currency", pfa="plan_cost", unit="USD"),
+        ],
+        "documents": [{"org": "1", "config": "6", "body": json.dumps(mapping)}],
+    }
+
+
+def _config(id: str, **own: str) -> dict[str, Any]:
+    zone = "America/Chicago" if own["cron"] else ""
+    common = {"base_url": "https://pems.northern.example/api", "page_size": "250", "zone": zone}
+    return {"id": id, "org": "1", **common, **own}
+
+
+def _field(theirs: str, ours: str, kind: str, **own: str) -> dict[str, Any]:
+    blank = {"pfa": "", "unit": "", "is_key": "no"}
+    return {"org": "1", "config": "5", "theirs": theirs, "ours": ours, "kind": kind, **blank, **own}
+
+
 def planned(tables: Sequence[str] = tuple(PLANNED), **of_plan: Any) -> dict[str, Any]:
     """A plan of these tables, where each is looked for under its own name."""
-    listed = [{"what": PLANNED[name][0], "columns": dict(PLANNED[name][1]), "table": name} for name in tables]
+    known = {**PLANNED, **CONNECTIONS}
+    listed = [{"what": known[name][0], "columns": dict(known[name][1]), "table": name} for name in tables]
     return {"source": "old product", "tables": listed, **of_plan}
 
 

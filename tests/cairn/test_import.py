@@ -1,6 +1,7 @@
 """`cairn import`: a company is there whole or not at all, again adds nothing, read models say what the source says."""
 
 import asyncio
+import json
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -303,3 +304,67 @@ async def test_a_company_that_is_refused_leaves_nothing(database_url: str, tmp_p
         with pytest.raises(RolledBack, match=r"nothing of it was written.*membership\.email-taken.*1 companies before"):
             await writing.write(second, await writing.decided(first, faults), [company("1")])
     assert [type for type, _ in await read(database_url, company("2"))] == ["membership.added"]
+
+
+@pytest.mark.parametrize("kind", ["csv", "json"])
+def test_connections_and_their_mappings(kind: str, run: Import, database_url: str, tmp_path: Path) -> None:
+    database = old_product.connections()
+    if kind == "json":
+        database["documents"][0]["body"] = json.loads(database["documents"][0]["body"])
+    files = old_product.written(tmp_path, kind, database)
+    result = run(*files)
+    assert result.exit_code == 0, result.output
+    lines = answered(result)
+    assert ["connections", "2", "0", "0", "0"] in lines
+    assert ["mapping_fields", "count", "3", "3", "same"] in lines
+    assert ["mappings", "fields", "1", "1", "same"] in lines
+    assert sorted(type for type, _ in logged(database_url, company("1"))) == [
+        "company.registered",
+        "connection.credentials-replaced",
+        "connection.disabled",
+        "connection.mapping-set",
+        "connection.mapping-set",
+        "connection.opened",
+        "connection.opened",
+        "connection.schedule-set",
+    ]
+    assert [f"company {company('1')}: nothing new"] in answered(run(*files))
+    database["configs"][0] |= {"key": "another", "page_size": "500"}
+    database["configs"][1]["enabled"] = "yes"
+    database["fields"].append({**database["fields"][1], "theirs": "Source", "ours": "source", "pfa": "source"})
+    changed = answered(run(*old_product.written(tmp_path, kind, database)))
+    assert ["connections", "0", "2", "0", "0"] in changed
+    assert ["mapping_fields", "1", "0", "3", "0"] in changed
+    assert sorted(type for type, _ in logged(database_url, company("1"))[8:]) == [
+        "connection.credentials-replaced",
+        "connection.enabled",
+        "connection.mapping-set",
+        "connection.revised",
+    ]
+
+
+def test_faults_of_connections_are_told_at_their_rows_and_secrets_never(run: Import, tmp_path: Path) -> None:
+    database = old_product.connections()
+    database["configs"][0] |= {"page_size": "0", "key": "s3cret\0"}
+    database["configs"][1] |= {"cron": "99 5 * * *", "zone": "Mars"}
+    database["fields"][1] |= {"kind": "lst"}
+    database["fields"][2] |= {"unit": "", "is_key": "perhaps"}
+    database["documents"].append({"org": "1", "config": "5", "body": "{"})
+    result = run(*old_product.written(tmp_path, "json", database))
+    assert [line[1:5] for line in answered(result)] == [
+        ["data.configs", "1", "key", "text-control-character"],
+        ["data.fields", "3", "is_key", "boolean-unreadable"],
+        ["data.documents", "2", "body", "document-unreadable"],
+        ["data.configs", "2", "cron", "cron"],
+        ["data.configs", "2", "zone", "time-zone-unknown"],
+        ["data.fields", "2", "kind", "type-unknown"],
+    ]
+    assert "s3cret" not in result.output
+    database = old_product.connections()
+    database["configs"][0]["page_size"] = "0"
+    database["documents"][0]["config"] = "5"
+    result = run(*old_product.written(tmp_path, "csv", database))
+    assert [line[:1] + line[2:5] for line in answered(result)] == [
+        ["documents.csv", "1", "config", "mapping-twice"],
+        ["configs.csv", "1", "page_size", "greater-than-equal"],
+    ]
