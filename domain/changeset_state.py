@@ -122,7 +122,7 @@ def _in_conflict(changeset: Changeset, event: ConflictsFound) -> Changeset:
 
 def _cancelled(changeset: Changeset) -> Changeset:
     waiting = [
-        (record_id, replace(record, status="cancelled"))
+        (record_id, replace(record, status="cancelled", conflict=None))
         for record_id, record in changeset.records.items()
         if record.status in {"waiting", "conflict"}
     ]
