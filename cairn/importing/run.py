@@ -22,7 +22,7 @@ from cairn.importing.wishes import Tally, Wishes
 from domain.company import Company
 from domain.decider import Ref, Rejected, Role, Written
 from domain.membership import MemberAdded, MemberRemoved, RoleChanged
-from eventstore.db import Database, Reader, Unavailable, role_url
+from eventstore.db import Database, DriverError, Reader, Unavailable, role_url
 from eventstore.keyring import keyring_of
 from eventstore.log import POSITION_MAX
 from eventstore.settings import StoreSettings
@@ -163,6 +163,13 @@ class Import:
             raise RolledBack(each.id, f"{found.title if found else ''} ({rejected.code})", before) from rejected
         except VersionConflict as conflict:
             raise RolledBack(each.id, f"it kept changing meanwhile: {conflict}", before) from conflict
+        except Unavailable as error:
+            raise Unavailable(
+                f"company {each.id}: {error}. Whether it was written is not known: run the import again, which adds "
+                "what is missing"
+            ) from error
+        except DriverError as error:
+            raise RolledBack(each.id, f"PostgreSQL refused it: {error}", before) from error
         if receipt is not None:
             done.first, done.last = receipt.first_position, receipt.last_position
 

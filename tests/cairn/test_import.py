@@ -2,15 +2,20 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from subprocess import PIPE, Popen
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 from click.testing import CliRunner, Result
 
 from api.settings import ApiSettings
+from cairn import care
 from cairn.cli import cairn
 from cairn.importing import plan as plans
 from cairn.importing import rows, wishes
@@ -25,8 +30,10 @@ from eventstore import log
 from eventstore.db import Database, role_url
 from eventstore.settings import StoreSettings
 from eventstore.transact import Context, Store, transact
+from projections.follower import Follower
 from projections.inline import InlineModels
 from projections.registry import INLINE
+from projections.settings import EngineSettings
 from tests import keys
 from tests.cairn import old_product
 
@@ -368,3 +375,65 @@ def test_faults_of_connections_are_told_at_their_rows_and_secrets_never(run: Imp
         ["documents.csv", "1", "config", "mapping-twice"],
         ["configs.csv", "1", "page_size", "greater-than-equal"],
     ]
+
+
+@contextmanager
+def writing_blocked(database_url: str, files: Sequence[Path]) -> Iterator[tuple[Popen[str], psycopg.Connection]]:
+    """An import in a process of its own that waits in the middle of its append; nobody else's waits after the block."""
+    with psycopg.connect(database_url) as blocking, psycopg.connect(database_url, autocommit=True) as watching:
+        blocking.execute("lock table cairn.events in exclusive mode")
+        command = [sys.executable, "-m", "cairn", "import", *map(str, files)]
+        with Popen(command, stdout=PIPE, stderr=PIPE, text=True) as process:
+            while not watching.execute(WAITING).fetchone():
+                assert process.poll() is None, process.communicate()
+            yield process, watching
+        blocking.rollback()
+        while watching.execute(ALIVE).fetchone():
+            pass
+
+
+ALIVE = "select pid from pg_stat_activity where application_name = 'cairn import' and datname = current_database()"
+WAITING = f"{ALIVE} and wait_event_type = 'Lock'"
+
+
+def test_killed_in_its_append_it_leaves_nothing_and_is_run_again(
+    run: Import, database_url: str, tmp_path: Path
+) -> None:
+    files = old_product.written(tmp_path, "sqlite", old_product.database())
+    with writing_blocked(database_url, files) as (process, _):
+        process.kill()
+    assert logged(database_url, company("1")) == []
+    assert run(*files).exit_code == 0
+    assert len(logged(database_url, company("1"))) == 14
+
+
+def test_without_its_connections_it_says_that_nothing_is_known(run: Import, database_url: str, tmp_path: Path) -> None:
+    files = old_product.written(tmp_path, "sqlite", old_product.database())
+    with writing_blocked(database_url, files) as (process, watching):
+        while process.poll() is None:
+            watching.execute(f"select pg_terminate_backend(pid) from ({WAITING}) waiting")
+        assert process.returncode == 1
+        assert process.stderr is not None
+        assert "Whether it was written is not known: run the import again" in process.stderr.read()
+    assert logged(database_url, company("1")) == []
+    assert run(*files).exit_code == 0
+
+
+def test_a_projector_may_run_meanwhile(run: Import, database_url: str, tmp_path: Path) -> None:
+    """Whoever claims a company's read models last goes on with them; the figures are the same."""
+    files = old_product.written(tmp_path, "sqlite", old_product.database())
+
+    async def both() -> Result:
+        store = StoreSettings(database_url=database_url, database_role_password=urlsplit(database_url).password)
+        async with care.projector(store) as database:
+            follower, stopping = Follower(database, EngineSettings(projector_poll_seconds=0.05)), asyncio.Event()
+            following = asyncio.create_task(follower.run(stopping))
+            await follower.wait_ready()
+            result = await asyncio.to_thread(run, *files)
+            stopping.set()
+            await following
+        return result
+
+    result = asyncio.run(both())
+    assert result.exit_code == 0, result.output
+    assert ["lines", "extension", "25505.53", "25505.53", "same"] in answered(result)
