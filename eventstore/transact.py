@@ -233,7 +233,9 @@ class Store:
         return await asyncio.shield(loading)
 
     async def state(self, tenant: UUID, ref: Ref) -> State:
-        """What decisions know of a stream, as the log has it now: for those who act before they decide."""
+        """What decisions know of a stream, as the log has it now: for those who act before they decide. Sensitive and
+        secret fields, such as a connection's credentials, are in clear; never show it. Raises Unavailable, Unopenable.
+        """
         while True:
             stream = await self.stream(tenant, ref)
             if not await _ahead_or_stale(self, tenant, [stream]):
