@@ -107,7 +107,7 @@ class Told:
         answer = self.http.post(path, json=body, headers={"Idempotency-Key": key or str(uuid4())})
         assert answer.status_code == status, answer.text
         self.answers.append(answer.text)
-        return answer.headers.get("Cairn-Token", "")
+        return str(answer.headers.get("Cairn-Token", ""))
 
     def get(self, path: str, token: str) -> str:
         """A query."""
