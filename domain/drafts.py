@@ -224,7 +224,8 @@ def _refusal(faults: Sequence[tuple[_Wanted, Rejected]], *, alone: bool) -> Reje
     """The fault itself where there was but one record; else all of them."""
     if alone:
         [(each, fault)] = faults
-        return Rejected(fault.code, fault.severity, record_id=str(each.record_id), **fault.facts)
+        fault.facts = {"record_id": str(each.record_id), **fault.facts}
+        return fault
     told = [{**each.place, "code": fault.code, **fault.facts} for each, fault in faults[:FAULTS_TOLD]]
     return Rejected("drafts.save-refused", faults=told, faults_total=len(faults))
 
