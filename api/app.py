@@ -19,6 +19,7 @@ from api.live import LiveSide
 from api.queries import (
     accuracy,
     actuals,
+    changeset,
     codeset,
     company,
     comparison,
@@ -60,6 +61,7 @@ QUERIES: Final = (
     accuracy,
     finding,
     connection,
+    changeset,
     company,
     log,
 )
