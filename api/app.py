@@ -100,7 +100,7 @@ class Api:
         self.stopping = False
         self.lag = Lag()
         self.followers = LogFollowers()
-        self.broker = None if store.nats_url is None else Broker(store.nats_url, name="api")
+        self.broker = None if store.nats_url is None else Broker(store.nats_url, name="api", echo=False)
         self.hints = None if self.broker is None else Hints(self.broker)
         self.vault = Vault(keyring_of(settings.kek, settings.kek_file))
         self.primary = self._reader_pool("identity", store.database_url, connections_max=2)

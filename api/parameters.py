@@ -16,8 +16,11 @@ from api.problems import Fault, Problem
 AnyConnection = ASGIConnection[Any, Any, Any, Any]
 
 
-def refuse_unknown(connection: AnyConnection, _: BaseRouteHandler) -> None:
-    """A guard of every route. Raises Problem naming each parameter that the route, or what it depends on, has not."""
+async def refuse_unknown(connection: AnyConnection, _: BaseRouteHandler) -> None:
+    """A guard of every route. Raises Problem naming each parameter that the route, or what it depends on, has not.
+
+    Async, though it awaits nothing: the framework hands a plain function to a thread, for every request.
+    """
     scope = cast("HTTPScope", connection.scope)  # there are no web sockets here
     if not scope["query_string"]:
         return

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import psycopg
-from psycopg import AsyncConnection, AsyncCursor, AsyncPipeline, IsolationLevel
+from psycopg import AsyncConnection, AsyncCursor, AsyncPipeline
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import class_row, tuple_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
@@ -19,6 +19,11 @@ Connection = AsyncConnection[tuple[Any, ...]]
 Cursor = AsyncCursor[tuple[Any, ...]]
 
 SQL = sql.beside(__file__)
+
+PREPARED_MAX = 500
+"""Statements a connection keeps prepared. A projector has a few for each table of each read model, and uses them all."""
+_OPTIONS = "-c statement_timeout={} -c jit=off"
+_SNAPSHOTS = r" -c default_transaction_isolation=repeatable\ read -c default_transaction_read_only=on"
 
 # The driver's errors, under names for those above this package: the driver itself is its own affair.
 DriverError = psycopg.Error
@@ -137,15 +142,13 @@ class Database:
             kwargs={
                 "autocommit": True,
                 "application_name": f"cairn {name}",
-                "options": f"-c statement_timeout={int(statement_seconds_max * 1000)} -c jit=off",
+                "options": _OPTIONS.format(int(statement_seconds_max * 1000)) + (_SNAPSHOTS if read_only else ""),
                 "prepare_threshold": 1,
             },
         )
 
     async def _configure(self, connection: Connection) -> None:
-        if self._read_only:
-            await connection.set_read_only(True)
-            await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
+        connection.prepared_max = PREPARED_MAX
         if self.on_connect is not None:
             self.on_connect(connection)
 
@@ -187,11 +190,27 @@ class Database:
     @asynccontextmanager
     async def bound(self, tenant: UUID) -> AsyncIterator[Reader]:
         """A transaction bound to `tenant`. Its BEGIN and its binding travel with the first statement."""
-        async with self.connection() as connection, connection.pipeline() as pipeline:
-            with _gathered(pipeline):
-                async with connection.transaction():
-                    await connection.execute(SQL["bind"], {"tenant": str(tenant)})
-                    yield Reader(connection, tenant)
+        async with self.connection() as connection, self._transaction(connection):
+            await connection.execute(SQL["bind"], {"tenant": str(tenant)})
+            yield Reader(connection, tenant)
+
+    @asynccontextmanager
+    async def _transaction(self, connection: Connection) -> AsyncIterator[None]:
+        """What a pipeline sends until it ends is one transaction, which is enough where nothing is written: BEGIN and
+        COMMIT, and the way to the server for the latter, are spared. Whoever writes needs them, to roll back.
+        """
+        try:
+            async with connection.pipeline() as pipeline:
+                with _gathered(pipeline):
+                    if self._read_only:
+                        yield
+                    else:
+                        async with connection.transaction():
+                            yield
+        except BaseException as error:
+            if not isinstance(error, Exception) or isinstance(error, psycopg.Error):
+                connection._prepared.clear()  # a statement that was to be prepared may not be: as after a rollback
+            raise
 
     async def refuse_if_unsafe(self) -> None:
         """Raises Unsafe when this role is a superuser, bypasses row-level security or can become the owner."""

@@ -28,6 +28,10 @@ T = TypeVar("T")
 
 BATCH_MESSAGES_MAX: Final = 1000
 """The most messages the server takes in one atomic batch."""
+WINDOW_MESSAGES_MAX: Final = 4
+"""So few messages go one behind the other: an atomic batch has the server make and delete files of its own for it, which
+costs it 1.5 ms of processor time where a message takes 0.15 to 0.3.
+"""
 
 _NOT_FOUND: Final = 10059
 _NO_MESSAGE: Final = 10037
@@ -45,13 +49,22 @@ class Broker:
     """One connection to NATS. It is opened without waiting, comes back by itself for ever, and fails no caller.
 
     `generation` changes whenever the connection breaks or stands again: what was known about a stream is then in doubt.
-    `up` is set while it stands.
+    `up` is set while it stands. Without `echo` its own messages do not come back to it.
     """
 
-    def __init__(self, url: str, *, name: str, reconnect_seconds: float = 0.5, answer_seconds_max: float = 5) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        name: str,
+        reconnect_seconds: float = 0.5,
+        answer_seconds_max: float = 5,
+        echo: bool = True,
+    ) -> None:
         self.generation = 0
         self._url = url
         self._name = name
+        self._echo = echo
         self._reconnect_seconds = reconnect_seconds
         self._answer_seconds_max = answer_seconds_max
         self._client = Client()
@@ -106,6 +119,7 @@ class Broker:
         await self._client.connect(
             self._url,
             name=f"cairn {self._name}",
+            no_echo=not self._echo,
             allow_reconnect=True,
             max_reconnect_attempts=-1,
             reconnect_time_wait=self._reconnect_seconds,  # type: ignore[arg-type]  # it sleeps that long; a fraction is fine
@@ -483,12 +497,13 @@ class Stream:
     async def publish(self, messages: Sequence[Message], after: int) -> int:
         """Adds messages behind sequence `after`, in this order; returns the last one's sequence.
 
-        At most BATCH_MESSAGES_MAX. Where the server can, they are added all or none, with one sync to disk.
+        At most BATCH_MESSAGES_MAX. Where the server can, more than WINDOW_MESSAGES_MAX are added all or none, with one
+        sync to disk. Of fewer, the first may be added and the others not.
         Raises Refused when the stream's last sequence is not `after`; Unavailable when the outcome is not known.
         """
         if len(messages) == 1:
             return await self._broker.while_connected(self._publish_one(messages[0], after))
-        if self.atomic:
+        if self.atomic and len(messages) > WINDOW_MESSAGES_MAX:
             return await self._broker.while_connected(self._publish_atomic(messages, after))
         return await self._broker.while_connected(self._publish_window(messages, after))
 
@@ -509,7 +524,8 @@ class Stream:
         return self._acknowledged(await self._broker.request(message, headers), after + number)
 
     async def _publish_window(self, messages: Sequence[Message], after: int) -> int:
-        """For servers before 2.12: each message expects the one before it, so what follows a refused one is refused.
+        """For a few, and for servers before 2.12: each message expects the one before it, so what follows a refused one
+        is refused.
 
         It expects it by its id too: a stream that somebody else moved on by a few messages would refuse the first of a
         window, and take the one that then has the right number.

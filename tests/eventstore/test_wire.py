@@ -14,7 +14,7 @@ from domain.registry import EVENTS
 from eventstore import envelope, log
 from eventstore.asyncapi import asyncapi
 from eventstore.db import Unavailable
-from eventstore.wire import BATCH_MESSAGES_MAX, Broker, Hints, Message, Refused, Stream, StreamOptions
+from eventstore.wire import BATCH_MESSAGES_MAX, WINDOW_MESSAGES_MAX, Broker, Hints, Message, Refused, Stream, StreamOptions
 from tests.eventstore import units
 
 EPOCHS = [(100, 0), (200, 7), (300, 7), (400, 20)]
@@ -146,6 +146,23 @@ async def test_hints_reach_whoever_follows_and_several_become_the_greatest(broke
     assert moved.empty()
 
 
+async def test_hints_do_not_come_back_to_who_wants_no_echo(broker: Broker, nats_url: str) -> None:
+    deaf = Broker(nats_url, name="deaf", echo=False)
+    await deaf.open()
+    assert await deaf.wait_connected(10)
+    tenant = uuid4()
+    own: asyncio.Queue[int] = asyncio.Queue()
+    others: asyncio.Queue[int] = asyncio.Queue()
+    await Hints(deaf).follow_log(lambda _, position: own.put_nowait(position), tenant)
+    following = await Hints(broker).follow_log(lambda _, position: others.put_nowait(position), tenant)
+    await deaf.publish([(envelope.log_hint(tenant), b"1")])
+    assert await asyncio.wait_for(others.get(), 5) == 1
+    await broker.publish([(envelope.log_hint(tenant), b"2")])
+    assert await asyncio.wait_for(own.get(), 5) == 2
+    await following.stop()
+    await deaf.close()
+
+
 async def test_a_hint_that_is_not_one_is_ignored(broker: Broker) -> None:
     moved: asyncio.Queue[int] = asyncio.Queue()
     tenant = uuid4()
@@ -212,15 +229,20 @@ async def test_a_stream_takes_messages_in_order_behind_the_one_that_was_last(bro
         with pytest.raises(Refused):
             await stream.publish(_messages(stream, *stale), 2)
     assert (await stream.state()).last == 4
+    many = "efghijk"
+    assert len(many) > WINDOW_MESSAGES_MAX
     with pytest.raises(Refused, match="duplicate"):
-        await stream.publish(_messages(stream, "e", "b"), 4)  # b was there before
+        await stream.publish(_messages(stream, *many, "b"), 4)  # b was there before
     state = await stream.state()
-    assert state.last == (4 if stream.atomic else 5)
+    assert state.last == (4 if stream.atomic else 4 + len(many))
+    with pytest.raises(Refused, match="duplicate"):
+        await stream.publish(_messages(stream, "l", "c"), state.last)  # so few are added one by one
+    assert (await stream.state()).last == state.last + 1
     found = await stream.next(2, f"{stream.options.name}.*")
     assert found is not None
     assert (found.sequence, found.body, found.headers["Nats-Msg-Id"]) == (2, b"b", "b")
     assert await stream.last(f"{stream.options.name}.z") is None
-    assert await stream.next(9, f"{stream.options.name}.*") is None
+    assert await stream.next(99, f"{stream.options.name}.*") is None
 
 
 async def test_a_full_batch_is_one_publication(broker: Broker) -> None:
