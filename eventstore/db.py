@@ -9,6 +9,7 @@ from uuid import UUID
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor, AsyncPipeline
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import TransactionStatus
 from psycopg.rows import class_row, tuple_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
@@ -21,7 +22,7 @@ Cursor = AsyncCursor[tuple[Any, ...]]
 SQL = sql.beside(__file__)
 
 PREPARED_MAX = 500
-"""Statements a connection keeps prepared. A projector has a few for each table of each read model, and uses them all."""
+"""Statements a connection keeps prepared. A projector has a few for each table of each read model, and uses all."""
 _OPTIONS = "-c statement_timeout={} -c jit=off"
 _SNAPSHOTS = r" -c default_transaction_isolation=repeatable\ read -c default_transaction_read_only=on"
 
@@ -210,6 +211,8 @@ class Database:
         except BaseException as error:
             if not isinstance(error, Exception) or isinstance(error, psycopg.Error):
                 connection._prepared.clear()  # a statement that was to be prepared may not be: as after a rollback
+            if connection.pgconn.transaction_status == TransactionStatus.INERROR:  # its COMMIT came too late
+                await connection.rollback()
             raise
 
     async def refuse_if_unsafe(self) -> None:

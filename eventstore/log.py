@@ -516,12 +516,15 @@ class Stored(NamedTuple):
         return Recorded(*(self.tenant, *_at_hand(self.row), self.row, event))
 
 
+async def _ask(reader: Reader, statement: str, values: Mapping[str, Any]) -> Cursor:
+    cursor = reader.connection.cursor(binary=True)
+    # Ids stay the 16 bytes they are until somebody asks: building them would be a third of a read's time.
+    cursor.adapters.register_loader("uuid", ByteaBinaryLoader)
+    return await cursor.execute(SQL[statement], values)
+
+
 async def _fetch(reader: Reader, statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    async with reader.connection.cursor(binary=True) as cursor:
-        # Ids stay the 16 bytes they are until somebody asks: building them would be a third of a read's time.
-        cursor.adapters.register_loader("uuid", ByteaBinaryLoader)
-        await cursor.execute(SQL[statement], values)
-        return await cursor.fetchall()
+    return await (await _ask(reader, statement, values)).fetchall()
 
 
 async def read_stream(
@@ -547,6 +550,16 @@ async def read_log(
     return [
         Stored(reader.tenant, row) for row in await _fetch(reader, "read_log_of_types", values | {"types": list(types)})
     ]
+
+
+async def ask_log(reader: Reader, *, after: int, to: int = POSITION_MAX, limit: int = PAGE_EVENTS) -> Cursor:
+    """Asks for what `read_log` reads. Nobody waits yet: `told` has the answer, even when the transaction is over."""
+    return await _ask(reader, "read_log", {"after": after, "to": to, "limit": limit})
+
+
+async def told(tenant: UUID, asked: Cursor) -> list[Stored]:
+    """The page that was asked for."""
+    return [Stored(tenant, row) for row in await asked.fetchall()]
 
 
 class Run:

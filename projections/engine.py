@@ -1,9 +1,10 @@
 """Applies events to read models: rows, deliveries and checkpoint in one fenced transaction, exactly once."""
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 import msgspec
@@ -16,7 +17,7 @@ from projections import builds
 from projections.builds import Build
 from projections.columns import INTEGER, TEXT
 from projections.delivery import Deliveries, deliver
-from projections.folding import Batch, Read, read_one, read_run
+from projections.folding import Batch, Held, Read, read_one, read_run
 from projections.projection import Key, Projection
 from projections.settings import EngineSettings
 from projections.tables import SQL, Asked, BuildTables, Statement, Unwritable, load_types, packed, run, write
@@ -27,6 +28,12 @@ MODELS_AT_ONCE = 4
 """Models that go a long way side by side: each holds up to two connections, and pages in memory."""
 PAGES_AHEAD = 1
 """Pages of the log that wait for a model while it writes one."""
+PLACES_KEPT_MAX = 48
+"""Companies, times prompt models, of which the latest rows are kept in memory."""
+ROWS_KEPT_MAX = 256
+"""Rows kept of each; the latest batch's may be more."""
+Place = tuple[str, int, UUID]
+"""A model's build and a company."""
 Pages = asyncio.Queue[tuple[Sequence[Read], Batch] | None]
 Committed = Callable[[UUID, str, int], None]
 """Called after a commit: tenant, model, position reached."""
@@ -47,6 +54,17 @@ class Target:
     projection: Projection
     build: Build
     tables: BuildTables
+
+
+class Kept(NamedTuple):
+    """Rows of a company's model as the latest batches left them at a position.
+
+    Only what the checkpoint's owner wrote itself, batch after batch, is kept: the fence says that nobody else wrote
+    since. Whoever claims the checkpoint anew, or finds keys that wait, looks everything up.
+    """
+
+    position: int
+    rows: Held
 
 
 class Behind(msgspec.Struct, frozen=True):
@@ -81,7 +99,8 @@ class Engine:
         self.owner = owner or uuid4()
         self.committed = committed
         self.targets: dict[tuple[str, int], Target] = {}
-        self._positions: dict[tuple[str, int, UUID], int] = {}
+        self._positions: dict[Place, int] = {}
+        self._kept: OrderedDict[Place, Kept] = OrderedDict()
 
     async def prepare(self) -> None:
         """Sees that builds exist, and finds those to follow."""
@@ -137,7 +156,9 @@ class Engine:
         positions: dict[Target, int] = {}
         faults: list[BaseException] = []
         for target in targets:
-            position = self._positions.pop((target.build.model, target.build.build, tenant), None)
+            position = self._positions.pop(_place(target, tenant), None)
+            if position is None:
+                self._kept.pop(_place(target, tenant), None)
             try:
                 positions[target] = await self.claim(target.build, tenant) if position is None else position
             except psycopg.Error as error:
@@ -171,7 +192,7 @@ class Engine:
 
     def _remember(self, tenant: UUID, positions: Mapping[Target, int]) -> None:
         for target, position in positions.items():
-            self._positions[target.build.model, target.build.build, tenant] = position
+            self._positions[_place(target, tenant)] = position
 
     async def _level(self, tenant: UUID, positions: dict[Target, int], faults: list[BaseException], to: int) -> None:
         """Brings the models that are furthest behind to where the next one stands, or to the end of the log."""
@@ -254,6 +275,8 @@ class Engine:
         """Drops what is remembered of a company that another process now owns."""
         for key in [key for key in self._positions if key[2] == tenant]:
             del self._positions[key]
+        for key in [key for key in self._kept if key[2] == tenant]:
+            del self._kept[key]
 
     async def claim(self, build: Build, tenant: UUID) -> int:
         """Becomes the owner of a company's checkpoint; answers where it stands."""
@@ -308,7 +331,8 @@ class Engine:
                 await self._add_up(reader, [(target, batch)])
             else:
                 batch.park(events[0], refused)
-            await self._write(reader, [(target, batch)], position, events[-1].position)
+            moving = await self._write(reader, [(target, batch)], position, events[-1].position)
+            await self._must_have_moved(tenant, moving, [(target, batch)], position)
 
     async def fold_ahead(
         self, target: Target, tenant: UUID, batch: Batch, before: Batch | None
@@ -355,24 +379,62 @@ class Engine:
                 if waiting:
                     raise Waiting
                 await run(reader.connection, statements)
-                await self._record(reader, [(target, batch)], position, reached)
+                moving = await self._record(reader, [(target, batch)], position, reached)
+                await self._must_have_moved(tenant, moving, [(target, batch)], position)
 
     async def _commit_next(self, targets: Sequence[Target], tenant: UUID, position: int, to: int) -> Sequence[Read]:
-        """Reads what follows `position`, and applies it to all targets: one transaction, few round trips."""
+        """Reads what follows `position`, and applies it to all targets: one transaction, and two round trips where the
+        rows are known or new.
+        """
+        kept = [self._kept.pop(_place(target, tenant), None) for target in targets]
+        known = [each.rows if each is not None and each.position == position else {} for each in kept]
         async with self.database.bound(tenant) as reader:
             holding = await self._hold(reader, targets, position)
             page = await log.read_log(reader, after=position, to=to)
             waiting = await self._held(reader, targets, position, holding)
-            if not page:
-                return ()
+            known = [{} if keys else rows for keys, rows in zip(waiting, known, strict=True)]  # they may be replayed
             events = [read_one(stored) for stored in page]
-            works = [(target, Batch(target.projection, events)) for target in targets]
-            await self._begin(reader, [(target, batch, batch.touched()) for target, batch in works])
-            for (_, batch), keys in zip(works, waiting, strict=True):
-                batch.fold(keys)
-            await self._add_up(reader, works)
-            await self._write(reader, works, position, events[-1].position)
+            works = await self._folded(reader, targets, events, waiting, known, trusting=True)
+            if not all(batch.right_to_trust() for _, batch in works):
+                works = await self._folded(reader, targets, events, waiting, known, trusting=False)
+            reached = position
+            if events:
+                reached = events[-1].position
+                moving = await self._write(reader, works, position, reached)
+        if events:
+            await self._must_have_moved(tenant, moving, works, position)
+        for (target, batch), rows, keys in zip(works, known, waiting, strict=True):
+            if target.projection.prompt and not keys and not batch.parked:
+                self._keep(_place(target, tenant), rows, batch.left(), reached)
         return events
+
+    async def _folded(
+        self,
+        reader: Reader,
+        targets: Sequence[Target],
+        events: Sequence[Read],
+        waiting: Sequence[set[str]],
+        known: Sequence[Held],
+        *,
+        trusting: bool,
+    ) -> list[tuple[Target, Batch]]:
+        """The events folded into each target's rows, of which some are `known`. Nothing is written yet."""
+        works = [(target, Batch(target.projection, events, trusting=trusting)) for target in targets]
+        await self._begin(reader, [(target, batch, batch.touched()) for target, batch in works], known)
+        for (_, batch), keys in zip(works, waiting, strict=True):
+            batch.fold(keys.copy())
+        await self._add_up(reader, works, known)
+        return works
+
+    def _keep(self, place: Place, rows: Held, left: Held, position: int) -> None:
+        """Keeps what a batch left, and what was known before unless that becomes much."""
+        if sum(map(len, rows.values())) > ROWS_KEPT_MAX:
+            rows = {}
+        for name, cells in left.items():
+            rows.setdefault(name, {}).update(cells)
+        self._kept[place] = Kept(position, rows)
+        if len(self._kept) > PLACES_KEPT_MAX:
+            self._kept.popitem(last=False)
 
     async def _hold(self, reader: Reader, targets: Sequence[Target], position: int) -> Asked:
         """Asks for the checkpoints, for this transaction; for models that are live, behind a switch of them."""
@@ -395,28 +457,48 @@ class Engine:
             waiting.append({row[0] for row in rows})
         return waiting
 
-    async def _begin(self, reader: Reader, works: Sequence[tuple[Target, Batch, Mapping[str, Sequence[Key]]]]) -> None:
-        """Gives the batches the rows that hold now. All are asked for in one round trip."""
-        asked = [
-            (batch, name, target.tables.by_name[name], await target.tables.by_name[name].ask(reader, keys))
-            for target, batch, touched in works
-            for name, keys in touched.items()
-        ]
+    async def _begin(
+        self,
+        reader: Reader,
+        works: Sequence[tuple[Target, Batch, Mapping[str, Sequence[Key]]]],
+        known: Sequence[Held] | None = None,
+    ) -> None:
+        """Gives the batches the rows that hold now. Those that are not `known` are asked for in one round trip."""
+        asked = []
+        for (target, batch, touched), held in zip(works, known or [{}] * len(works), strict=True):
+            for name, keys in touched.items():
+                rows = held.get(name, {})
+                batch.begin(name, [(key, *rows[key], key) for key in keys if key in rows and rows[key][0] is not None])
+                if unknown := [key for key in keys if key not in rows]:
+                    table = target.tables.by_name[name]
+                    asked.append((batch, name, table, await table.ask(reader, unknown)))
         for batch, name, table, asking in asked:
             batch.begin(name, await table.found(asking))
 
-    async def _add_up(self, reader: Reader, works: Sequence[tuple[Target, Batch]]) -> None:
+    async def _add_up(
+        self, reader: Reader, works: Sequence[tuple[Target, Batch]], known: Sequence[Held] | None = None
+    ) -> None:
         """Brings the sums of folded batches on. Which of them that touches is known only now."""
-        touched = [(target, batch, batch.summed()) for target, batch in works if target.projection.sums]
-        await self._begin(reader, touched)
-        for _, batch, _ in touched:
+        held = known or [{}] * len(works)
+        summing = [
+            (target, batch, rows) for (target, batch), rows in zip(works, held, strict=True) if target.projection.sums
+        ]
+        await self._begin(
+            reader,
+            [(target, batch, batch.summed()) for target, batch, _ in summing],
+            [rows for _, _, rows in summing],
+        )
+        for _, batch, _ in summing:
             batch.add_up()
 
-    async def _write(self, reader: Reader, works: Sequence[tuple[Target, Batch]], position: int, reached: int) -> None:
+    async def _write(self, reader: Reader, works: Sequence[tuple[Target, Batch]], position: int, reached: int) -> Asked:
         await write(reader.connection, [(target.tables, batch.rows) for target, batch in works])
-        await self._record(reader, works, position, reached)
+        return await self._record(reader, works, position, reached)
 
-    async def _record(self, reader: Reader, works: Sequence[tuple[Target, Batch]], position: int, reached: int) -> None:
+    async def _record(
+        self, reader: Reader, works: Sequence[tuple[Target, Batch]], position: int, reached: int
+    ) -> Asked:
+        """Writes down what became of the events, and how far the models came. `_must_have_moved` takes the answer."""
         await deliver(reader.connection, [(target.build, _delivered(batch)) for target, batch in works])
         for target, batch in works:
             for parked in batch.parked:
@@ -431,9 +513,16 @@ class Engine:
                 await reader.connection.execute(SQL["park"], values)
         fence = {"position": position, "reached": reached, "owner": self.owner}
         fence |= {"parked": INTEGER.column([len(batch.parked) for _, batch in works])}
-        moved = await reader.tuples(SQL["advance"], fence | _named([target for target, _ in works]))
-        if len(moved) != len(works):
-            raise Fenced(f"a model of {reader.tenant} was taken over at {position}")
+        return await reader.connection.execute(
+            SQL["advance"], fence | _named([target for target, _ in works]), binary=True
+        )
+
+    async def _must_have_moved(
+        self, tenant: UUID, moving: Asked, works: Sequence[tuple[Target, Batch]], position: int
+    ) -> None:
+        """Raises Fenced unless every checkpoint moved; those that this transaction locked do."""
+        if len(await moving.fetchall()) != len(works):
+            raise Fenced(f"a model of {tenant} was taken over at {position}")
 
 
 class Course:
@@ -487,6 +576,10 @@ class Course:
         if self._writing is not None:
             self._writing.cancel()
             await asyncio.gather(self._writing, return_exceptions=True)
+
+
+def _place(target: Target, tenant: UUID) -> Place:
+    return target.build.model, target.build.build, tenant
 
 
 def _named(targets: Sequence[Target]) -> dict[str, Any]:

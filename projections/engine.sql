@@ -85,6 +85,14 @@ from rows from (
   json_to_recordset(%(rows)s::json) as ({typed}), unnest(%(valid_from)s::bigint[]), unnest(%(valid_to)s::bigint[])
 ) as v ({columns}, valid_from, valid_to)
 
+-- name: replace_few : the same, where versions that hold are put in the place of those that did; past ones are added
+insert into {table} (tenant, {columns}, valid_from, valid_to)
+select cairn.bound_tenant(), {columns}, v.valid_from, v.valid_to
+from rows from (
+  json_to_recordset(%(rows)s::json) as ({typed}), unnest(%(valid_from)s::bigint[]), unnest(%(valid_to)s::bigint[])
+) as v ({columns}, valid_from, valid_to)
+on conflict (tenant, {keys}, valid_to) do update set {replaced}
+
 -- name: digest : of the whole history up to a position, whatever the order of the rows
 select count(*), coalesce(bit_xor(hashtextextended(r.row, 0)), 0), coalesce(sum(hashtextextended(r.row, 1)::numeric), 0)::text
 from (

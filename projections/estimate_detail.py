@@ -322,7 +322,7 @@ def line_removed(row: EstimateLine | None, seen: Seen, part: object) -> None:
 counting = change(estimates_table, of_stream, lines_counted)
 adjusting = change(estimates_table, of_stream, risks_adjusted)
 touching = change(estimates_table, of_stream, touched)
-risk_coming = (adjusting, changes(risks_table, told_risks, risk_came))
+risk_coming = (adjusting, changes(risks_table, told_risks, risk_came, new=True))
 risk_changing = (adjusting, change(risks_table, named_risk, risk_changed))
 risk_occurring = (touching, change(risks_table, named_risk, risk_changed))
 projection = Projection(
@@ -332,10 +332,10 @@ projection = Projection(
     prompt=True,
     tables=(estimates_table, lines_table, risks_table, tags_table),
     on={
-        EstimateStarted: (change(estimates_table, of_stream, estimate_started),),
-        LineAdded: (counting, changes(lines_table, told_lines, line_added)),
-        LinesImported: (counting, changes(lines_table, told_lines, line_added)),
-        LineRestored: (counting, changes(lines_table, told_lines, line_added)),
+        EstimateStarted: (change(estimates_table, of_stream, estimate_started, new=True),),
+        LineAdded: (counting, changes(lines_table, told_lines, line_added, new=True)),
+        LinesImported: (counting, changes(lines_table, told_lines, line_added, new=True)),
+        LineRestored: (counting, changes(lines_table, told_lines, line_added, new=True)),
         LineRevised: (counting, change(lines_table, named_line, line_revised)),
         LineRemoved: (counting, changes(lines_table, told_lines, line_removed)),
         LinesRemoved: (counting, changes(lines_table, told_lines, line_removed)),

@@ -61,21 +61,30 @@ _Fold = Callable[[Any, Seen, Any], Any]
 
 
 Place = str | Key
+Held = dict[str, dict[Key, tuple[Row | None, int]]]
+"""By table and key: the row that holds and since when; None and 0 where it is known that none does."""
 
 
 class Cell:
     """One key of a table during a batch: its row, the position that holds from, and where the table has it: a place, or
     the key to look it up by.
 
-    `since` is negative while the table has the row already, and 0 when there is none.
+    `since` is negative while the table has the row already, and 0 when there is none. `new`: it was not looked for,
+    because the first event about it says that there is none.
     """
 
-    __slots__ = ("place", "row", "since")
+    __slots__ = ("new", "place", "row", "since")
 
-    def __init__(self) -> None:
+    def __init__(self, new: bool = False) -> None:
         self.row: Row | None = None
         self.since = 0
         self.place: Place = ""
+        self.new = new
+
+    @property
+    def replaces(self) -> bool:
+        """Whether its row is to take the place of one that the table has."""
+        return self.row is not None and self.since > 0 and self.place != ""
 
 
 _Step = tuple["Rows", _Fold, Cell | None, Any]
@@ -98,19 +107,41 @@ class Rows:
         self.closed: list[Place] = []
         self.made: list[tuple[Row, int, int]] = []
 
-    def cell(self, key: Key) -> Cell | None:
+    def cell(self, key: Key, new: bool = False) -> Cell | None:
         """The cell of a key; None where rows are only ever added."""
         if self.table.append_only:
             return None
         found = self.cells.get(key)
         if found is None:
-            found = self.cells[key] = Cell()
+            found = self.cells[key] = Cell(new)
         return found
 
     def held(self, keys: Iterable[Key]) -> list[tuple[Key, Row, int, Place]]:
         """Of these keys the rows that hold after the batch, as a later one may `begin` with them."""
         cells = ((key, self.cells[key]) for key in keys)
         return [(key, cell.row, abs(cell.since), key) for key, cell in cells if cell.row is not None]
+
+    def left(self) -> dict[Key, tuple[Row | None, int]]:
+        """What holds after the batch, of every key it touched."""
+        return {key: (cell.row, abs(cell.since)) for key, cell in self.cells.items()}
+
+    def gone(self) -> list[Place]:
+        """Where stored versions lie that ended without another in their place."""
+        replaced = {cell.place for cell in self.cells.values() if cell.replaces}
+        return [place for place in self.closed if place not in replaced]
+
+    def replacing(self) -> list[tuple[Row, int, int]]:
+        """Versions that take the place of stored ones."""
+        return [(cell.row, cell.since, FOREVER) for cell in self.cells.values() if cell.replaces]
+
+    def beginning(self) -> list[tuple[Row, int, int]]:
+        """Versions that hold, of keys of which the table has none that does."""
+        cells = self.cells.values()
+        return [
+            (cell.row, cell.since, FOREVER)
+            for cell in cells
+            if cell.row is not None and cell.since > 0 and not cell.replaces
+        ]
 
     def finished(self) -> list[tuple[Row, int, int]]:
         """Every version to insert."""
@@ -123,11 +154,13 @@ class Rows:
 class Batch:
     """Events of one company on their way into one model: `touched()`, then `begin` with the rows found, then `fold`.
 
-    Of a model with sums then `summed()`, `begin` with the rows of those, and `add_up`.
+    Of a model with sums then `summed()`, `begin` with the rows of those, and `add_up`. A `trusting` batch does not have
+    keys looked up that are new by what the events say; ask whether it was `right_to_trust()`.
     """
 
-    def __init__(self, projection: Projection, events: Sequence[Read]) -> None:
+    def __init__(self, projection: Projection, events: Sequence[Read], *, trusting: bool = False) -> None:
         self.projection = projection
+        self._trusting = trusting
         summed = {sums.of.name for sums in projection.sums}
         self.rows = {table.name: Rows(table, summed=table.name in summed) for table in projection.tables}
         self._sums: list[tuple[Rows, list[_Added]]] = []
@@ -147,7 +180,7 @@ class Batch:
         else:
             try:
                 steps = [
-                    (rows, change.fold, rows.cell(key), part)
+                    (rows, change.fold, rows.cell(key, change.new and self._trusting), part)
                     for change in changes
                     for rows in (self.rows[change.table.name],)
                     for key, part in change.parts(event)
@@ -159,7 +192,19 @@ class Batch:
 
     def touched(self) -> dict[str, list[Key]]:
         """The keys, by table, whose current rows the fold needs. Append-only tables need none."""
-        return {name: list(rows.cells) for name, rows in self.rows.items() if rows.cells}
+        touched = {name: [key for key, cell in rows.cells.items() if not cell.new] for name, rows in self.rows.items()}
+        return {name: keys for name, keys in touched.items() if keys}
+
+    def right_to_trust(self) -> bool:
+        """After the fold: whether a row that holds all the same cannot escape notice. The table refuses a second one;
+        but a row that went again would not meet it, nor does a fold that failed.
+        """
+        new = [cell for rows in self.rows.values() for cell in rows.cells.values() if cell.new]
+        return not new or (not self.parked and all(cell.row is not None for cell in new))
+
+    def left(self) -> Held:
+        """What holds after the batch, of every key it touched."""
+        return {name: rows.left() for name, rows in self.rows.items() if rows.cells}
 
     def begin(self, table_name: str, found: Iterable[tuple[Key, Row, int, Place]]) -> None:
         """Gives the rows that now hold, of the keys touched: since when, and where they lie."""

@@ -47,11 +47,15 @@ class Table(Generic[R]):
 class Change:
     """How an event changes rows of one table: which keys it touches, each with the part of the event that is about it,
     and the fold from the row before (None: there is none) to the row after (None: there is none any more).
+
+    `new`: by the rules of the domain no row of these keys holds when such an event comes, so that whoever is in a hurry
+    need not look. Nothing rests on it: where one holds all the same, the table refuses a second, and all is looked up.
     """
 
     table: Table[Any]
     parts: Callable[[Seen], Iterable[tuple[Key, Any]]]
     fold: Callable[[Any, Seen, Any], Any]
+    new: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +73,25 @@ class Sums:
 
 
 def change(
-    table: Table[R], keys: Callable[[Seen], Iterable[Key]], fold: Callable[[R | None, Seen, Key], R | None]
+    table: Table[R],
+    keys: Callable[[Seen], Iterable[Key]],
+    fold: Callable[[R | None, Seen, Key], R | None],
+    *,
+    new: bool = False,
 ) -> Change:
     """A change whose fold needs no more than the row, the event and the key."""
-    return Change(table, lambda seen: [(key, key) for key in keys(seen)], fold)
+    return Change(table, lambda seen: [(key, key) for key in keys(seen)], fold, new)
 
 
 def changes(
-    table: Table[R], parts: Callable[[Seen], Iterable[tuple[Key, P]]], fold: Callable[[R | None, Seen, P], R | None]
+    table: Table[R],
+    parts: Callable[[Seen], Iterable[tuple[Key, P]]],
+    fold: Callable[[R | None, Seen, P], R | None],
+    *,
+    new: bool = False,
 ) -> Change:
     """A change of many rows by one event: `parts` gives each key with what the event says of it."""
-    return Change(table, parts, fold)
+    return Change(table, parts, fold, new)
 
 
 def of_stream(seen: Seen) -> list[Key]:

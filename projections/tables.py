@@ -54,7 +54,7 @@ def _template(name: str) -> sql.SQL:
 class BuildTable:
     """A table as it stands in one build's schema."""
 
-    def __init__(self, table: Table[Any], schema: str, types: Mapping[str, str]) -> None:
+    def __init__(self, table: Table[Any], schema: str, types: Mapping[str, str], *, inline: bool) -> None:
         expected = {"tenant", *table.columns, "valid_from", "valid_to"}
         if expected != set(types):
             raise TypeError(
@@ -92,6 +92,24 @@ class BuildTable:
                 arrays=sql.SQL(", ").join(
                     sql.SQL("unnest({}) as {}").format(self._placeholder(index), sql.Identifier(table.columns[index]))
                     for index in every
+                ),
+            )
+            .as_bytes()
+        )
+        self._replaceable = not inline
+        self._replace_few = (
+            _template("replace_few")
+            .format(
+                table=name,
+                columns=own,
+                typed=sql.SQL(", ").join(
+                    sql.SQL("{} " + types[column]).format(sql.Identifier(column)) for column in table.columns
+                ),
+                keys=sql.SQL(", ").join(map(sql.Identifier, table.key)),
+                replaced=sql.SQL(", ").join(
+                    sql.SQL("{0} = excluded.{0}").format(sql.Identifier(column))
+                    for column in (*table.columns, "valid_from")
+                    if column not in table.key
                 ),
             )
             .as_bytes()
@@ -142,14 +160,34 @@ class BuildTable:
         by_place = [Statement(SQL["by_place"]), Statement(self._close, {"places": lying}), Statement(SQL["by_key"])]
         return statements + by_place if lying else statements
 
-    def insertion(self, made: Sequence[tuple[Any, int, int]]) -> Statement:
-        """Adds versions. An error of the data's shape is raised here or by the statement."""
-        rows = [row for row, _, _ in made]
-        few = len(made) <= FEW_ROWS
-        packed = {"rows": self._document(rows)} if few else self._cells(rows)
-        packed["valid_from"] = BIG.column([since for _, since, _ in made])
-        packed["valid_to"] = BIG.column([until for _, _, until in made])
-        return Statement(self._insert_few if few else self._insert, packed, large=not few)
+    def ending(self, rows: Rows) -> list[Statement]:
+        """Takes out the versions that ended, but for those that `making` puts others in the place of."""
+        return self.closing(rows.gone() if self._replaces(rows) else rows.closed)
+
+    def making(self, rows: Rows) -> list[Statement]:
+        """Adds what was made. An error of the data's shape is raised here or by a statement."""
+        if not self._replaces(rows):
+            made = rows.finished()
+            return [self._insertion(made)] if made else []
+        replacing = Statement(self._replace_few, self._few(rows.made + rows.replacing()))
+        beginning = rows.beginning()
+        return [replacing, self._insertion(beginning)] if beginning else [replacing]
+
+    def _replaces(self, rows: Rows) -> bool:
+        """Whether one statement puts new versions in the place of old ones, and adds the old ones as past: for a few,
+        and not in the append's transaction, whose role may not update.
+        """
+        if not self._replaceable or len(rows.closed) == 0 or len(rows.made) * 2 > FEW_ROWS:
+            return False
+        return any(cell.replaces for cell in rows.cells.values())
+
+    def _insertion(self, made: Sequence[tuple[Any, int, int]]) -> Statement:
+        if len(made) <= FEW_ROWS:
+            return Statement(self._insert_few, self._few(made))
+        return Statement(self._insert, self._cells([row for row, _, _ in made]) | _validity(made), large=True)
+
+    def _few(self, made: Sequence[tuple[Any, int, int]]) -> dict[str, Column]:
+        return {"rows": self._document([row for row, _, _ in made])} | _validity(made)
 
     def _document(self, rows: Sequence[Any]) -> Column:
         try:
@@ -176,7 +214,10 @@ class BuildTables:
     """All tables of one build of a model."""
 
     def __init__(self, projection: Projection, schema: str, types: Mapping[str, Mapping[str, str]]) -> None:
-        self.by_name = {table.name: BuildTable(table, schema, types[table.name]) for table in projection.tables}
+        self.by_name = {
+            table.name: BuildTable(table, schema, types[table.name], inline=projection.inline)
+            for table in projection.tables
+        }
 
     async def current(self, reader: Reader, touched: Mapping[str, Sequence[Key]]) -> dict[str, list[Current]]:
         """The rows that hold now, by table."""
@@ -188,14 +229,25 @@ class BuildTables:
         return {name: await table.digest(reader, at) for name, table in self.by_name.items()}
 
 
+def _validity(made: Sequence[tuple[Any, int, int]]) -> dict[str, Column]:
+    return {
+        "valid_from": BIG.column([since for _, since, _ in made]),
+        "valid_to": BIG.column([until for _, _, until in made]),
+    }
+
+
 def packed(changed: Sequence[tuple[BuildTables, Mapping[str, Rows]]]) -> Iterator[Statement]:
     """What batches made of every table, as statements ready to send. Raises Unwritable."""
-    each = [(tables.by_name[name], rows) for tables, changes in changed for name, rows in changes.items()]
+    each = [
+        (tables.by_name[name], rows)
+        for tables, changes in changed
+        for name, rows in changes.items()
+        if rows.cells or rows.made
+    ]
     for table, rows in each:
-        yield from table.closing(rows.closed)
+        yield from table.ending(rows)
     for table, rows in each:
-        if made := rows.finished():
-            yield table.insertion(made)
+        yield from table.making(rows)
 
 
 async def write(connection: Connection, changed: Sequence[tuple[BuildTables, Mapping[str, Rows]]]) -> None:

@@ -197,7 +197,8 @@ class Outbound:
             return []
         limit = self._page(limit)
         async with self._database.bound(tenant) as reader:
-            rows = await log.read_log(reader, after=place.position, limit=limit)
+            asked = await log.ask_log(reader, after=place.position, limit=limit)
+        rows = await log.told(tenant, asked)  # it came with the end of the transaction: one round trip
         if not rows:
             self._wanted.pop(tenant, None)
             return []

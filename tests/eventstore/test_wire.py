@@ -14,7 +14,16 @@ from domain.registry import EVENTS
 from eventstore import envelope, log
 from eventstore.asyncapi import asyncapi
 from eventstore.db import Unavailable
-from eventstore.wire import BATCH_MESSAGES_MAX, WINDOW_MESSAGES_MAX, Broker, Hints, Message, Refused, Stream, StreamOptions
+from eventstore.wire import (
+    BATCH_MESSAGES_MAX,
+    WINDOW_MESSAGES_MAX,
+    Broker,
+    Hints,
+    Message,
+    Refused,
+    Stream,
+    StreamOptions,
+)
 from tests.eventstore import units
 
 EPOCHS = [(100, 0), (200, 7), (300, 7), (400, 20)]

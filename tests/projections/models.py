@@ -5,7 +5,7 @@ from uuid import UUID
 import msgspec
 
 from domain.decider import Event
-from domain.project import ProjectCreated, ProjectRenamed
+from domain.project import ProjectCreated, ProjectRenamed, StatusChanged
 from domain.registry import EVENTS
 from eventstore.sql import parse
 from projections.projection import Change, Key, Projection, Seen, Sums, Table, change, of_stream
@@ -57,15 +57,29 @@ def renamed(row: NameSeen | None, seen: Seen, key: Key) -> NameSeen:
     return NameSeen(key[0], seen.event.now, renames)
 
 
-def model(version: int = 1, *, summed: bool = False) -> Projection:
-    """The model, as of some release; `summed`: with the names counted by their length."""
+def forgiving(row: NameSeen | None, seen: Seen, key: Key) -> NameSeen:
+    return NameSeen(key[0], seen.event.now, 0 if row is None else row.renamed + 1)
+
+
+def erased(row: NameSeen | None, seen: Seen, key: Key) -> None:
+    return None
+
+
+def model(version: int = 1, *, summed: bool = False, prompt: bool = False, lying: bool = False) -> Projection:
+    """The model, as of some release; `summed`: with the names counted by their length; `lying`: it says of renamings
+    that no row holds when they come, and forgets projects that change their status.
+    """
+    renaming = change(names_seen, of_stream, forgiving, new=True) if lying else change(names_seen, of_stream, renamed)
     handled: dict[type[Event], tuple[Change, ...]] = {
         ProjectCreated: (change(names_seen, of_stream, created),),
-        ProjectRenamed: (change(names_seen, of_stream, renamed),),
+        ProjectRenamed: (renaming,),
     }
+    if lying:
+        handled[StatusChanged] = (change(names_seen, of_stream, erased),)
     return Projection(
         name="names_seen",
         version=version,
+        prompt=prompt,
         sql=parse(SCHEMA + (LENGTHS_SCHEMA if summed else b"")),
         tables=(names_seen, names_by_length) if summed else (names_seen,),
         sums=(Sums(names_seen, names_by_length, lambda row: [((len(row.name),), (1, row.renamed))]),) if summed else (),

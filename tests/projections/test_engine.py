@@ -198,6 +198,74 @@ async def test_what_is_replayed_meanwhile_is_seen_by_pages_folded_ahead(world: W
         assert await delivery.verify(reader, "names_seen") == []
 
 
+async def test_rows_of_prompt_models_are_kept_and_not_asked_for(world: World, company: Company) -> None:
+    engine = await world.engine([models.model(prompt=True)])
+    project_id = await project(company)
+    await engine.advance(company.tenant)
+    await _rename(company, project_id, "second")
+    await engine.advance(company.tenant)
+    [target] = engine.targets.values()
+    async with world.projector.bound(company.tenant) as reader:  # nobody does that: it shows that nobody looks
+        await reader.connection.execute(f"delete from {target.build.schema}.names_seen where valid_to > %s", [2**62])
+    position = await _rename(company, project_id, "third")
+    await engine.advance(company.tenant)
+    assert await _names(company) == {project_id: ("third", 2)}
+    assert (await _names(company, at=position - 1))[project_id] == ("second", 1)
+
+
+async def test_rows_kept_are_void_after_a_take_over(world: World, company: Company) -> None:
+    engine = await world.engine([models.model(prompt=True)])
+    other = await world.engine([models.model(prompt=True)])
+    project_id = await project(company)
+    await engine.advance(company.tenant)
+    await _rename(company, project_id, "second")
+    await other.advance(company.tenant)
+    await _rename(company, project_id, "third")
+    with pytest.raises(Fenced):
+        await engine.advance(company.tenant)
+    await engine.advance(company.tenant)
+    assert await _names(company) == {project_id: ("third", 2)}
+    async with company.reading() as reader:
+        assert await delivery.verify(reader, "names_seen") == []
+
+
+async def test_rows_kept_are_void_while_keys_wait(world: World, company: Company) -> None:
+    engine = await world.engine([models.model(prompt=True)])
+    project_id = await project(company)
+    await engine.advance(company.tenant)
+    models.fails_on.add("poison")
+    await _rename(company, project_id, "poison")
+    await engine.advance(company.tenant)
+    await _rename(company, project_id, "behind")
+    await engine.advance(company.tenant)
+    models.fails_on.clear()
+    await parking.replay(await _names_engine(world), company.tenant, "names_seen", str(project_id))
+    await _rename(company, project_id, "last")
+    await engine.advance(company.tenant)
+    assert await _names(company) == {project_id: ("last", 3)}
+    async with company.reading() as reader:
+        assert await delivery.verify(reader, "names_seen") == []
+
+
+@pytest.mark.parametrize("one_by_one", [True, False])
+async def test_what_a_model_wrongly_says_is_new_is_looked_up(world: World, company: Company, one_by_one: bool) -> None:
+    engine = await world.engine([models.model(lying=True)])
+    stays, goes = await project(company, "stays"), await project(company, "goes")
+    await engine.advance(company.tenant)
+    positions_reached = [
+        await _rename(company, stays, "stays on"),
+        await _rename(company, goes, "goes on"),
+        (await company.send("project", goes, command("project", "change-status", status="lost"))).position,
+    ]
+    for to in positions_reached if one_by_one else positions_reached[-1:]:
+        await engine.advance(company.tenant, to=to)
+    assert await _names(company) == {stays: ("stays on", 1)}
+    assert (await _names(company, at=positions_reached[1]))[goes] == ("goes on", 1)
+    async with company.reading() as reader:
+        assert await delivery.verify(reader, "names_seen") == []
+        assert await parking.waiting(reader) == []
+
+
 async def test_live_models_move_in_one_transaction(world: World, company: Company) -> None:
     engine = await world.engine([models.model(), *FOLLOWED])
     project_id = await project(company)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from decimal import Decimal
 from fractions import Fraction
+from itertools import accumulate
 from typing import Any
 from uuid import UUID
 
@@ -152,9 +153,10 @@ async def _hold(bench: Bench, script: Script, cuts: list[int], part: int) -> Non
     company = bench.world.company()
     reached = await company.run(script)
     at = 1 + part * (reached - 1) // 100
-    engine = await bench.world.engine(projection_batch_events_max=cuts[0])
-    for cut in cuts:  # ends of batches elsewhere, and everything asked for twice
-        await engine.advance(company.tenant, to=min(reached, cut * 3))
+    engine = await bench.world.engine(projection_batch_events_max=cuts[0] * 4)
+    for cut in accumulate(cuts):  # ends of batches elsewhere, and everything asked for twice
+        for _ in range(2):
+            await engine.advance(company.tenant, to=min(reached, cut))
     await engine.advance(company.tenant)
     await bench.engine.advance(company.tenant, targets=bench.whole)
     await bench.engine.advance(company.tenant, targets=bench.part, to=at)
