@@ -189,21 +189,25 @@ class Database:
         await self._pool.check()
 
     @asynccontextmanager
-    async def bound(self, tenant: UUID) -> AsyncIterator[Reader]:
-        """A transaction bound to `tenant`. Its BEGIN and its binding travel with the first statement."""
-        async with self.connection() as connection, self._transaction(connection):
-            await connection.execute(SQL["bind"], {"tenant": str(tenant)})
+    async def bound(
+        self, tenant: UUID, *, reads_only: bool = False, binding: bytes = SQL["bind"], **values: Any
+    ) -> AsyncIterator[Reader]:
+        """A transaction bound to `tenant`. Its BEGIN and its binding travel with the first statement. One that promises
+        that it `reads_only` goes without the former. `binding`, with its values: a statement that binds, and does more.
+        """
+        async with self.connection() as connection, self._transaction(connection, self._read_only or reads_only):
+            await connection.execute(binding, {"tenant": str(tenant), **values})
             yield Reader(connection, tenant)
 
     @asynccontextmanager
-    async def _transaction(self, connection: Connection) -> AsyncIterator[None]:
+    async def _transaction(self, connection: Connection, reads_only: bool) -> AsyncIterator[None]:
         """What a pipeline sends until it ends is one transaction, which is enough where nothing is written: BEGIN and
         COMMIT, and the way to the server for the latter, are spared. Whoever writes needs them, to roll back.
         """
         try:
             async with connection.pipeline() as pipeline:
                 with _gathered(pipeline):
-                    if self._read_only:
+                    if reads_only:
                         yield
                     else:
                         async with connection.transaction():

@@ -8,7 +8,7 @@ import msgspec
 from eventstore.db import Connection, Reader
 from eventstore.sql import beside
 from projections.builds import Build
-from projections.columns import BIG, INTEGER, TEXT
+from projections.columns import BIG, INTEGER, TEXT, Column
 from projections.folding import Read
 
 SQL = beside(__file__)
@@ -38,16 +38,19 @@ class Deliveries:
         return [(number, *tally.values()) for number, tally in self._ranges.items()]
 
 
-async def deliver(connection: Connection, delivered: Sequence[tuple[Build, Deliveries]]) -> None:
-    """Adds them to what is known of each build."""
+def counted(delivered: Sequence[tuple[Build, Deliveries]]) -> dict[str, Column]:
+    """The values of the statement `deliver`."""
     rows = [(build, row) for build, deliveries in delivered for row in deliveries.rows()]
-    if rows:
-        values = {
-            "models": TEXT.column([build.model for build, _ in rows]),
-            "builds": INTEGER.column([build.build for build, _ in rows]),
-            "counts": BIG.column([count for _, row in rows for count in row]),
-        }
-        await connection.execute(SQL["deliver"], values)
+    return {
+        "models": TEXT.column([build.model for build, _ in rows]),
+        "builds": INTEGER.column([build.build for build, _ in rows]),
+        "counts": BIG.column([count for _, row in rows for count in row]),
+    }
+
+
+async def deliver(connection: Connection, build: Build, deliveries: Deliveries) -> None:
+    """Adds them to what is known of a build."""
+    await connection.execute(SQL["deliver"], counted([(build, deliveries)]))
 
 
 class Fault(msgspec.Struct, frozen=True):

@@ -3,20 +3,23 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID, uuid4
 
 import msgspec
 import psycopg
+from psycopg import sql
 
 from eventstore import log, traces
 from eventstore.db import Connection, Database, Reader
 from eventstore.log import POSITION_MAX
 from projections import builds
 from projections.builds import Build
-from projections.columns import INTEGER, TEXT
-from projections.delivery import Deliveries, deliver
+from projections.columns import INTEGER, TEXT, Column
+from projections.delivery import SQL as DELIVERY_SQL
+from projections.delivery import Deliveries, counted
 from projections.folding import Batch, Held, Read, read_one, read_run
 from projections.projection import Key, Projection
 from projections.settings import EngineSettings
@@ -31,10 +34,11 @@ PAGES_AHEAD = 1
 PLACES_KEPT_MAX = 48
 """Companies, times prompt models, of which the latest rows are kept in memory."""
 ROWS_KEPT_MAX = 256
-"""Rows kept of each; the latest batch's may be more."""
+"""Rows kept of each of their tables."""
 Place = tuple[str, int, UUID]
 """A model's build and a company."""
 Pages = asyncio.Queue[tuple[Sequence[Read], Batch] | None]
+ADVANCE = sql.SQL(SQL["advance"].decode()).format(deliver=sql.SQL(DELIVERY_SQL["deliver"].decode())).as_bytes()
 Committed = Callable[[UUID, str, int], None]
 """Called after a commit: tenant, model, position reached."""
 
@@ -323,7 +327,7 @@ class Engine:
         refused: str | None = None,
     ) -> None:
         touched = batch.touched()
-        async with self.database.bound(tenant) as reader:
+        async with self._batch(tenant, [target]) as reader:
             [waiting] = await self._held(reader, [target], position, await self._hold(reader, [target], position))
             await self._begin(reader, [(target, batch, touched)])
             if refused is None:
@@ -340,8 +344,7 @@ class Engine:
         """Folds a batch while the one `before` it is being written, whose rows are known; asks for the other rows,
         which that one leaves alone. Answers what there is to write; None when an event fails.
         """
-        async with self.database.bound(tenant) as reader:
-            await reader.connection.execute(SQL["begin"], {"live": TEXT.column([])})
+        async with self._batch(tenant, []) as reader:
             await self._begin_ahead(reader, target, batch, batch.touched(), before)
             batch.fold(set())
             if target.projection.sums:
@@ -374,7 +377,7 @@ class Engine:
     ) -> None:
         """Writes what was folded ahead. Raises Waiting when keys wait, which the fold did not know of."""
         with traces.span(f"project {target.build.model}", tenant=str(tenant)):
-            async with self.database.bound(tenant) as reader:
+            async with self._batch(tenant, [target]) as reader:
                 [waiting] = await self._held(reader, [target], position, await self._hold(reader, [target], position))
                 if waiting:
                     raise Waiting
@@ -388,7 +391,7 @@ class Engine:
         """
         kept = [self._kept.pop(_place(target, tenant), None) for target in targets]
         known = [each.rows if each is not None and each.position == position else {} for each in kept]
-        async with self.database.bound(tenant) as reader:
+        async with self._batch(tenant, targets) as reader:
             holding = await self._hold(reader, targets, position)
             page = await log.read_log(reader, after=position, to=to)
             waiting = await self._held(reader, targets, position, holding)
@@ -428,18 +431,23 @@ class Engine:
 
     def _keep(self, place: Place, rows: Held, left: Held, position: int) -> None:
         """Keeps what a batch left, and what was known before unless that becomes much."""
-        if sum(map(len, rows.values())) > ROWS_KEPT_MAX:
-            rows = {}
         for name, cells in left.items():
-            rows.setdefault(name, {}).update(cells)
+            kept = rows.pop(name, {})
+            if len(kept) + len(cells) <= ROWS_KEPT_MAX:
+                rows[name] = kept | cells
+            elif len(cells) <= ROWS_KEPT_MAX:
+                rows[name] = cells
         self._kept[place] = Kept(position, rows)
         if len(self._kept) > PLACES_KEPT_MAX:
             self._kept.popitem(last=False)
 
-    async def _hold(self, reader: Reader, targets: Sequence[Target], position: int) -> Asked:
-        """Asks for the checkpoints, for this transaction; for models that are live, behind a switch of them."""
+    def _batch(self, tenant: UUID, targets: Sequence[Target]) -> AbstractAsyncContextManager[Reader]:
+        """A batch's transaction; for models that are live, behind a switch of them."""
         live = sorted(target.build.model for target in targets if target.build.state == "live")
-        await reader.connection.execute(SQL["begin"], {"live": TEXT.column(live)})
+        return self.database.bound(tenant, binding=SQL["begin"], live=TEXT.column(live))
+
+    async def _hold(self, reader: Reader, targets: Sequence[Target], position: int) -> Asked:
+        """Asks for the checkpoints, for this transaction."""
         values = {"position": position, "owner": self.owner, **_named(targets)}
         return await reader.connection.execute(SQL["lock"], values, binary=True)
 
@@ -499,7 +507,6 @@ class Engine:
         self, reader: Reader, works: Sequence[tuple[Target, Batch]], position: int, reached: int
     ) -> Asked:
         """Writes down what became of the events, and how far the models came. `_must_have_moved` takes the answer."""
-        await deliver(reader.connection, [(target.build, _delivered(batch)) for target, batch in works])
         for target, batch in works:
             for parked in batch.parked:
                 values = {
@@ -511,11 +518,16 @@ class Engine:
                     "error": parked.error,
                 }
                 await reader.connection.execute(SQL["park"], values)
-        fence = {"position": position, "reached": reached, "owner": self.owner}
-        fence |= {"parked": INTEGER.column([len(batch.parked) for _, batch in works])}
-        return await reader.connection.execute(
-            SQL["advance"], fence | _named([target for target, _ in works]), binary=True
-        )
+        named = _named([target for target, _ in works])
+        values = {
+            **counted([(target.build, _delivered(batch)) for target, batch in works]),
+            **{f"moved_{name}": column for name, column in named.items()},
+            "parked": INTEGER.column([len(batch.parked) for _, batch in works]),
+            "position": position,
+            "reached": reached,
+            "owner": self.owner,
+        }
+        return await reader.connection.execute(ADVANCE, values, binary=True)
 
     async def _must_have_moved(
         self, tenant: UUID, moving: Asked, works: Sequence[tuple[Target, Batch]], position: int
@@ -582,7 +594,7 @@ def _place(target: Target, tenant: UUID) -> Place:
     return target.build.model, target.build.build, tenant
 
 
-def _named(targets: Sequence[Target]) -> dict[str, Any]:
+def _named(targets: Sequence[Target]) -> dict[str, Column]:
     return {
         "models": TEXT.column([target.build.model for target in targets]),
         "builds": INTEGER.column([target.build.build for target in targets]),

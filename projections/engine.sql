@@ -1,4 +1,5 @@
--- What the engine runs. {braces} are filled with identifiers of a build's tables and columns, never with values.
+-- What the engine runs. {braces} are filled with identifiers of a build's tables and columns, or with the statement of
+-- that name, never with values.
 
 -- name: claim : makes this process the only one that may move the checkpoint on; waits for one that is doing so
 insert into cairn.checkpoints as c (tenant, model, build, position, owner)
@@ -6,10 +7,11 @@ values (cairn.bound_tenant(), %(model)s, %(build)s, 0, %(owner)s)
 on conflict (tenant, model, build) do update set owner = excluded.owner
 returning c.position
 
--- name: begin : how a batch's transaction works. Each key by the primary key, whatever the statistics say of a table that
--- has just begun to grow. Nobody waits for the disk: rows and checkpoint are lost together, and made again. And a switch
--- of a live model waits for this transaction, or this one for it.
-select set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_hashjoin', 'off', true),
+-- name: begin : binds a batch's transaction, and says how it works. Each key by the primary key, whatever the statistics
+-- say of a table that has just begun to grow. Nobody waits for the disk: rows and checkpoint are lost together, and made
+-- again. And a switch of a live model waits for this transaction, or this one for it.
+select set_config('cairn.tenant', %(tenant)s, true),
+  set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_hashjoin', 'off', true),
   set_config('enable_mergejoin', 'off', true), set_config('enable_seqscan', 'off', true),
   set_config('enable_bitmapscan', 'off', true), set_config('jit', 'off', true),
   set_config('synchronous_commit', 'off', true),
@@ -26,9 +28,12 @@ for update of c
 select distinct p.key from cairn.parked p
 where p.tenant = cairn.bound_tenant() and p.model = %(model)s and p.build = %(build)s and p.skipped_at is null
 
--- name: advance
+-- name: advance : together with what became of the events
+with delivered as (
+  {deliver}
+)
 update cairn.checkpoints c set position = %(reached)s, parked = c.parked + b.parked
-from unnest(%(models)s::text[], %(builds)s::integer[], %(parked)s::integer[]) as b (model, build, parked)
+from unnest(%(moved_models)s::text[], %(moved_builds)s::integer[], %(parked)s::integer[]) as b (model, build, parked)
 where c.tenant = cairn.bound_tenant() and c.model = b.model and c.build = b.build
   and c.position = %(position)s and c.owner = %(owner)s
 returning c.position

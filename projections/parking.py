@@ -156,7 +156,7 @@ async def _settle(reader: Reader, target: Target, values: dict[str, Any], batch:
     deliveries.add("parked", gone, -1)
     deliveries.add("handled", batch.handled)
     deliveries.add("ignored", batch.ignored)
-    await deliver(reader.connection, [(target.build, deliveries)])
+    await deliver(reader.connection, target.build, deliveries)
     await reader.connection.execute(SQL["unpark"], values | {"positions": [event.position for event in gone]})
     for parked in batch.parked:
         if parked.error is not None:
@@ -175,7 +175,7 @@ async def _skip_first(engine: Engine, target: Target, tenant: UUID, key: str, re
         deliveries = Deliveries()
         deliveries.add("parked", events, -1)
         deliveries.add("skipped", events)
-        await deliver(reader.connection, [(target.build, deliveries)])
+        await deliver(reader.connection, target.build, deliveries)
         said = {"position": events[0].position, "reason": reason, "actor": actor}
         await reader.connection.execute(SQL["skip"], values | said)
         await reader.connection.execute(SQL["fewer"], values | {"count": 1})

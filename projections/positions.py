@@ -4,7 +4,6 @@ from functools import cache
 
 from psycopg import sql
 
-from eventstore import log
 from eventstore.db import Reader
 from eventstore.log import Head
 from eventstore.sql import beside
@@ -16,9 +15,9 @@ QUERY_SEARCH_PATH = "read"
 
 
 @cache
-def _statement(model: str) -> bytes:
+def _statement(name: str, model: str) -> bytes:
     view = sql.Identifier("read", f"{projection_of(model).name}_position")
-    return sql.SQL(SQL["position"].decode()).format(view=view).as_bytes()
+    return sql.SQL(SQL[name].decode()).format(view=view).as_bytes()
 
 
 async def position_of(reader: Reader, model: str) -> int:
@@ -26,13 +25,14 @@ async def position_of(reader: Reader, model: str) -> int:
 
     A model applied in the append's own transaction is always at the head. Raises KeyError for an unknown model.
     """
-    rows = await reader.tuples(_statement(model), {})
+    rows = await reader.tuples(_statement("position", model), {})
     return int(rows[0][0]) if rows else 0
 
 
 async def with_head(reader: Reader, model: str) -> tuple[Head | None, int]:
-    """The head of the bound company's log, and how far the model has come: both asked for in one round trip."""
-    heads = await reader.connection.execute(log.SQL["head"], binary=True)
-    reached = await reader.connection.execute(_statement(model), binary=True)
-    head, position = await heads.fetchone(), await reached.fetchone()
-    return None if head is None else Head(reader.tenant, head[0], head[1]), int(position[0]) if position else 0
+    """The head of the bound company's log, and how far the model has come: both in one statement."""
+    rows = await reader.tuples(_statement("with_head", model), {})
+    if not rows:
+        return None, 0
+    position, epoch, reached = rows[0]
+    return Head(reader.tenant, position, epoch), int(reached or 0)

@@ -257,8 +257,9 @@ async def write(connection: Connection, changed: Sequence[tuple[BuildTables, Map
 
 async def run(connection: Connection, statements: Iterable[Statement]) -> None:
     """Runs them. They travel together in the transaction's pipeline, the large ones at once."""
+    cursor = connection.cursor()  # one for all: nobody asks it for answers
     for statement in statements:
-        await connection.execute(statement.text, statement.values)
+        await cursor.execute(statement.text, statement.values)
         if statement.large:
             await send(connection)
 

@@ -196,7 +196,7 @@ class Outbound:
         if place is None:
             return []
         limit = self._page(limit)
-        async with self._database.bound(tenant) as reader:
+        async with self._database.bound(tenant, reads_only=True) as reader:
             asked = await log.ask_log(reader, after=place.position, limit=limit)
         rows = await log.told(tenant, asked)  # it came with the end of the transaction: one round trip
         if not rows:

@@ -10,6 +10,7 @@ import pytest
 from eventstore import log
 from eventstore.log import POSITION_MAX
 from projections import delivery, parking, positions
+from projections import engine as engine_module
 from projections.engine import Engine, Fenced
 from projections.folding import read_one
 from projections.leases import SLICES, Leases
@@ -211,6 +212,22 @@ async def test_rows_of_prompt_models_are_kept_and_not_asked_for(world: World, co
     await engine.advance(company.tenant)
     assert await _names(company) == {project_id: ("third", 2)}
     assert (await _names(company, at=position - 1))[project_id] == ("second", 1)
+
+
+@pytest.mark.parametrize("rows_max", [0, 1, 3])
+async def test_however_few_rows_are_kept_the_outcome_is_the_same(
+    world: World, company: Company, monkeypatch: pytest.MonkeyPatch, rows_max: int
+) -> None:
+    monkeypatch.setattr(engine_module, "ROWS_KEPT_MAX", rows_max)
+    engine = await world.engine([models.model(prompt=True, summed=True)])
+    ids = [await project(company, f"P {number}") for number in range(4)]
+    await engine.advance(company.tenant)
+    for turn in range(3):
+        for each in ids:
+            await _rename(company, each, f"{'long ' * turn}{each}")
+            await engine.advance(company.tenant)
+    assert await _names(company) == {each: (f"long long {each}", 3) for each in ids}
+    assert await _lengths(company) == {len(f"long long {ids[0]}"): (4, 12)}
 
 
 async def test_rows_kept_are_void_after_a_take_over(world: World, company: Company) -> None:
