@@ -220,3 +220,18 @@ async def test_a_question_about_now_leaves_the_past_out(world: World, company: C
             shown[at] = "\n".join(row[0] for row in await cursor.fetchall())
     assert "_past" not in shown[POSITION_MAX], shown[POSITION_MAX]
     assert "_past" in shown[5]
+
+
+async def test_rows_that_hold_are_known_by_their_key(world: World) -> None:
+    """What a version that holds is replaced by: the engine names these columns as the conflict."""
+    statement = (
+        "select array_agg(a.attname::text) from pg_index i join pg_attribute a on a.attrelid = i.indrelid "
+        "and a.attnum = any (i.indkey) where i.indrelid = to_regclass(%s) and i.indisprimary"
+    )
+    async with world.projector.connection() as connection:
+        for build in await builds.builds_of(connection, FOLLOWED_MODELS):
+            for table in next(each.tables for each in FOLLOWED if each.name == build.model):
+                if not table.append_only:
+                    row = await (await connection.execute(statement, [f"{build.schema}.{table.name}"])).fetchone()
+                    assert row is not None
+                    assert sorted(row[0]) == sorted(["tenant", *table.key, "valid_to"]), table.name
