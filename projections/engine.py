@@ -249,7 +249,7 @@ class Engine:
         try:
             async for events in pages:
                 for target, queue in queues:
-                    await queue.put((events, Batch(target.projection, events)))
+                    await queue.put((events, Batch(target.projection, events, trusting=True)))
         except Exception as error:  # whoever follows must not wait for ever
             fault = error
         for _, queue in queues:
@@ -346,11 +346,12 @@ class Engine:
         """
         async with self._batch(tenant, []) as reader:
             await self._begin_ahead(reader, target, batch, batch.touched(), before)
+            await self._begin_groups_ahead(reader, target, batch, before)
             batch.fold(set())
             if target.projection.sums:
                 await self._begin_ahead(reader, target, batch, batch.summed(), before)
                 batch.add_up()
-        if batch.parked:
+        if batch.parked or not batch.right_to_trust():
             return None
         try:
             return list(packed([(target.tables, batch.rows)]))
@@ -371,6 +372,18 @@ class Engine:
         if before is not None:
             for name, keys in touched.items():
                 batch.begin(name, before.rows[name].held([key for key in keys if key in held[name]]))
+
+    async def _begin_groups_ahead(self, reader: Reader, target: Target, batch: Batch, before: Batch | None) -> None:
+        """Gives the batch all rows of the groups it changes, as above."""
+        for name, groups in batch.groups().items():
+            held = None if before is None else before.rows[name]
+            table = target.tables.by_name[name]
+            rows = await table.found(await table.ask_groups(reader, groups))
+            batch.begin(
+                name, [(key, row, since, key) for key, row, since, _ in rows if held is None or key not in held.cells]
+            )
+            if held is not None:
+                batch.begin(name, held.held([key for of in groups for key in held.groups.get(of, ())]))
 
     async def commit_folded(
         self, target: Target, tenant: UUID, position: int, batch: Batch, statements: Sequence[Statement], reached: int
@@ -473,6 +486,11 @@ class Engine:
     ) -> None:
         """Gives the batches the rows that hold now. Those that are not `known` are asked for in one round trip."""
         asked = []
+        for target, batch, _ in works:
+            if not batch.folded:
+                for name, groups in batch.groups().items():
+                    table = target.tables.by_name[name]
+                    asked.append((batch, name, table, await table.ask_groups(reader, groups)))
         for (target, batch, touched), held in zip(works, known or [{}] * len(works), strict=True):
             for name, keys in touched.items():
                 rows = held.get(name, {})

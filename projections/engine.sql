@@ -58,6 +58,13 @@ cross join lateral (
   where t.tenant = cairn.bound_tenant() and {matches} and t.valid_to = 9223372036854775807 limit 1
 ) t
 
+-- name: current_of_groups : the same, of all keys of the groups asked for
+select {columns}, t.valid_from, t.ctid::text from unnest({groups}) as g (of)
+cross join lateral (
+  select t.*, t.ctid from {table} t
+  where t.tenant = cairn.bound_tenant() and t.{group} = g.of and t.valid_to = 9223372036854775807 offset 0
+) t
+
 -- name: close : takes out versions that held, by where they lie; they are inserted again as past ones
 delete from {table} t where t.ctid = any (%(places)s::tid[]) and t.valid_to = 9223372036854775807
 

@@ -1,6 +1,6 @@
 """A batch of events → the row versions it makes and closes, in memory and in position order. Pure."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from operator import add, itemgetter, neg, sub
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ import msgspec
 
 from eventstore.codec import Undecodable
 from eventstore.log import COLUMNS, Run, Stored
-from projections.projection import EVERYTHING, Key, Projection, Seen, Sums, Table
+from projections.projection import EVERYTHING, Beside, Change, Key, Projection, Seen, Sums, Table
 
 FOREVER = 2**63 - 1
 """The `valid_to` of a row that still holds."""
@@ -87,7 +87,15 @@ class Cell:
         return self.row is not None and self.since > 0 and self.place != ""
 
 
-_Step = tuple["Rows", _Fold, Cell | None, Any]
+class Group(list[Key]):
+    """The keys of a group's rows that a batch knows of, in the order it came to know them. `wanted`: by a change of
+    every one of them, so that the table is to be asked for more.
+    """
+
+    wanted = False
+
+
+_Step = tuple["Rows", _Fold, Cell | Group | None, Any]
 _Undo = tuple["Rows", Cell | None, Row | None, int, int, int]
 _Move = tuple[Seen, Row | None, Row | None]
 """An event, and a row before and after it."""
@@ -98,10 +106,11 @@ class Rows:
     with valid_from and valid_to, but for those that still hold: they are the last of each key in `cells`.
     """
 
-    __slots__ = ("cells", "closed", "made", "moves", "table")
+    __slots__ = ("cells", "closed", "groups", "made", "moves", "table")
 
     def __init__(self, table: Table[Any], *, summed: bool = False) -> None:
         self.table = table
+        self.groups: dict[Any, Group] = {}
         self.moves: list[_Move] | None = [] if summed else None
         self.cells: dict[Key, Cell] = {}
         self.closed: list[Place] = []
@@ -114,7 +123,28 @@ class Rows:
         found = self.cells.get(key)
         if found is None:
             found = self.cells[key] = Cell(new)
+            if self.table.grouped_at is not None:
+                self.group(key[self.table.grouped_at]).append(key)
         return found
+
+    def standing(self, key: Key) -> Cell:
+        """The cell of a key that may have one."""
+        found = self.cells.get(key) or self.cell(key)
+        assert found is not None
+        return found
+
+    def group(self, of: Any) -> Group:
+        """The keys of a group."""
+        found = self.groups.get(of)
+        if found is None:
+            found = self.groups[of] = Group()
+        return found
+
+    def wanted(self, of: Any) -> Group:
+        """The keys of a group, to which all are to come that the table has."""
+        group = self.group(of)
+        group.wanted = True
+        return group
 
     def held(self, keys: Iterable[Key]) -> list[tuple[Key, Row, int, Place]]:
         """Of these keys the rows that hold after the batch, as a later one may `begin` with them."""
@@ -164,6 +194,7 @@ class Batch:
         summed = {sums.of.name for sums in projection.sums}
         self.rows = {table.name: Rows(table, summed=table.name in summed) for table in projection.tables}
         self._sums: list[tuple[Rows, list[_Added]]] = []
+        self.folded = False
         self.handled: list[Read] = []
         self.ignored: list[Read] = []
         self.parked: list[Parked] = []
@@ -179,16 +210,28 @@ class Batch:
             self._plan.append((event, (), ValueError(event.error)))
         else:
             try:
-                steps = [
-                    (rows, change.fold, rows.cell(key, change.new and self._trusting), part)
-                    for change in changes
-                    for rows in (self.rows[change.table.name],)
-                    for key, part in change.parts(event)
-                ]
+                steps = [step for change in changes for step in self._steps(change, event)]
             except Exception as error:  # the model's own code: its key is parked, the rest flows
                 self._plan.append((event, (), error))
             else:
                 self._plan.append((event, steps, None))
+
+    def _steps(self, change: Change, event: Seen) -> list[_Step]:
+        rows, fold = self.rows[change.table.name], change.fold
+        if change.beside is None:
+            new = change.new and self._trusting
+            return [(rows, fold, rows.cell(key, new), part) for key, part in change.parts(event)]
+        table, key_there = change.beside
+        others = self.rows[table.name]
+        of = rows.wanted if change.every else rows.cell
+        return [
+            (rows, fold, of(key), Beside(part, others.standing(key_there(key)))) for key, part in change.parts(event)
+        ]
+
+    def groups(self) -> dict[str, list[Any]]:
+        """The groups, by table, of which the fold needs all current rows."""
+        wanted = {name: [of for of, group in rows.groups.items() if group.wanted] for name, rows in self.rows.items()}
+        return {name: groups for name, groups in wanted.items() if groups}
 
     def touched(self) -> dict[str, list[Key]]:
         """The keys, by table, whose current rows the fold needs. Append-only tables need none."""
@@ -207,14 +250,15 @@ class Batch:
         return {name: rows.left() for name, rows in self.rows.items() if rows.cells}
 
     def begin(self, table_name: str, found: Iterable[tuple[Key, Row, int, Place]]) -> None:
-        """Gives the rows that now hold, of the keys touched: since when, and where they lie."""
-        cells = self.rows[table_name].cells
+        """Gives the rows that now hold, of the keys and groups touched: since when, and where they lie."""
+        rows = self.rows[table_name]
         for key, row, since, place in found:
-            cell = cells[key]
+            cell = rows.standing(key)
             cell.row, cell.since, cell.place = row, -since, place
 
     def fold(self, waiting: set[str]) -> None:
         """Folds every event whose key is not among those `waiting`; a key whose fold fails joins them."""
+        self.folded = True
         for event, steps, fault in self._plan:
             if waiting and (key := self._key(event)) in waiting:
                 self.parked.append(Parked(event, key, None))
@@ -242,14 +286,16 @@ class Batch:
 
     def summed(self) -> dict[str, list[Key]]:
         """After the fold: the keys, by table, of the sums that its changes touch."""
-        for sums in self.projection.sums:
-            moves, into = self.rows[sums.of.name].moves or (), self.rows[sums.into.name]
-            added = [each for each in _added(sums, moves) if each.amounts]
+        tables = dict.fromkeys(sums.into.name for sums in self.projection.sums)
+        for name in tables:
+            into = self.rows[name]
+            added = _added(
+                [(sums, self.rows[sums.of.name].moves or ()) for sums in self.projection.sums if sums.into.name == name]
+            )
             for each in added:
                 for key in each.amounts:
                     into.cell(key)
             self._sums.append((into, added))
-        tables = {sums.into.name for sums in self.projection.sums}
         return {name: keys for name, keys in self.touched().items() if name in tables}
 
     def add_up(self) -> None:
@@ -272,8 +318,10 @@ class Batch:
             for rows, fold, cell, part in steps:
                 if cell is None:
                     _add_row(rows, fold, part, event, undo)
-                else:
+                elif isinstance(cell, Cell):
                     _change_row(rows, fold, cell, part, event, undo)
+                else:
+                    _change_every(rows, fold, cell, part, event, undo)
         except Exception as error:  # the model's own code
             for rows, cell, row, since, closed, made in reversed(undo):
                 if cell is not None:
@@ -293,18 +341,38 @@ class _Added(NamedTuple):
     amounts: dict[Key, tuple[Any, ...]]
 
 
-def _added(sums: Sums, moves: Sequence[_Move]) -> Iterator[_Added]:
-    """By event: new contributions less old ones, without those that cancel out."""
-    for event, group in groupby(moves, key=itemgetter(0)):
-        amounts: dict[Key, tuple[Any, ...]] = {}
-        for _, before, after in group:
-            if before is not None:
-                for key, parts in sums.parts(before):
-                    amounts[key] = tuple(map(sub, amounts[key], parts)) if key in amounts else tuple(map(neg, parts))
-            if after is not None:
-                for key, parts in sums.parts(after):
-                    amounts[key] = tuple(map(add, amounts[key], parts)) if key in amounts else parts
-        yield _Added(event, {key: parts for key, parts in amounts.items() if any(parts)})
+_Amounts = dict[Any, tuple[Any, ...]]
+
+
+def _added(moved: Iterable[tuple[Sums, Sequence[_Move]]]) -> list[_Added]:
+    """By event, in their order: new contributions less old ones, without those that cancel out."""
+    by_position: dict[int, _Added] = {}
+    for sums, moves in moved:
+        for event, group in groupby(moves, key=itemgetter(0)):
+            into = by_position.setdefault(event.position, _Added(event, {})).amounts
+            if sums.spread is None:
+                _add_moves(into, sums, group)
+                continue
+            buckets: _Amounts = {}
+            _add_moves(buckets, sums, group)
+            for bucket, amounts in buckets.items():
+                for key in sums.spread(bucket):
+                    into[key] = tuple(map(add, into[key], amounts)) if key in into else amounts
+    added = [
+        _Added(event, {key: amounts for key, amounts in all_amounts.items() if any(amounts)})
+        for _, (event, all_amounts) in sorted(by_position.items())
+    ]
+    return [each for each in added if each.amounts]
+
+
+def _add_moves(amounts: _Amounts, sums: Sums, moves: Iterable[_Move]) -> None:
+    for _, before, after in moves:
+        if before is not None:
+            for key, parts in sums.parts(before):
+                amounts[key] = tuple(map(sub, amounts[key], parts)) if key in amounts else tuple(map(neg, parts))
+        if after is not None:
+            for key, parts in sums.parts(after):
+                amounts[key] = tuple(map(add, amounts[key], parts)) if key in amounts else parts
 
 
 def _plus(row: Row | None, _: Seen, part: tuple[type[Any], Key, tuple[Any, ...]]) -> Row | None:
@@ -339,6 +407,13 @@ def _change_row(rows: Rows, fold: _Fold, cell: Cell, part: Any, event: Any, undo
     cell.row, cell.since = after, position
     if rows.moves is not None:
         rows.moves.append((event, row, after))
+
+
+def _change_every(rows: Rows, fold: _Fold, group: Group, part: Any, event: Any, undo: list[_Undo]) -> None:
+    for key in group:
+        cell = rows.cells[key]
+        if cell.row is not None:
+            _change_row(rows, fold, cell, part, event, undo)
 
 
 def _text(event: Read, error: Exception) -> str:

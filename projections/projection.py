@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -27,20 +27,61 @@ class Table(Generic[R]):
     """A table of a read model. Its columns are the fields of `row`, and the engine's: tenant, valid_from, valid_to.
 
     `key` names the fields that tell rows apart. In an `append_only` table a row is written once and stays: a fold
-    always starts from None there, and may not make one key twice.
+    always starts from None there, and may not make one key twice. `group` names the field of the key that rows which
+    change together have in common: an index must begin with tenant and it.
     """
 
-    __slots__ = ("append_only", "columns", "key", "name", "row")
+    __slots__ = ("append_only", "columns", "group", "grouped_at", "key", "name", "row")
 
-    def __init__(self, name: str, row: type[R], *, key: tuple[str, ...], append_only: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        row: type[R],
+        *,
+        key: tuple[str, ...],
+        append_only: bool = False,
+        group: str | None = None,
+    ) -> None:
         self.name = name
         self.row = row
         self.key = key
         self.append_only = append_only
+        self.group = group
         self.columns: tuple[str, ...] = row.__struct_fields__
         missing = set(key) - set(self.columns)
         if missing:
             raise TypeError(f"the key of {name} names no column: {sorted(missing)}")
+        if group is not None and (append_only or group not in key):
+            raise TypeError(f"{name} cannot be grouped by {group}: it is not in the key, or rows are only added")
+        self.grouped_at: int | None = None if group is None else key.index(group)
+        """Where the group stands in a key."""
+
+
+class Standing(Protocol):
+    """A row as it stands while an event is folded, and since which position; None and 0 when there is none."""
+
+    @property
+    def row(self) -> Any: ...
+
+    @property
+    def since(self) -> int: ...
+
+
+class Beside(NamedTuple, Generic[P]):
+    """What an event says of a row, and a row of another table as it then stands."""
+
+    part: P
+    other: Standing
+
+    @property
+    def row(self) -> Any:
+        """The other row; None when there is none."""
+        return self.other.row
+
+    @property
+    def since(self) -> int:
+        """The position that the other row holds from."""
+        return abs(self.other.since)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +91,18 @@ class Change:
 
     `new`: by the rules of the domain no row of these keys holds when such an event comes, so that whoever is in a hurry
     need not look. Nothing rests on it: where one holds all the same, the table refuses a second, and all is looked up.
+
+    `every`: `parts` gives groups instead of keys, and the fold is for every row of the group that there then is.
+    `beside`: another table of the model, and the key there by the key or group here: the fold's part is a `Beside` with
+    that row.
     """
 
     table: Table[Any]
-    parts: Callable[[Seen], Iterable[tuple[Key, Any]]]
+    parts: Callable[[Seen], Iterable[tuple[Any, Any]]]
     fold: Callable[[Any, Seen, Any], Any]
     new: bool = False
+    every: bool = False
+    beside: tuple[Table[Any], Callable[[Any], Key]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +111,15 @@ class Sums:
     out and its new one put in, so nothing is ever counted again.
 
     `parts` gives, for a row, the keys it counts under, each with its measures, which the columns of `into` that follow
-    its key add up, in their order. A sum of which nothing is left but zeros is no row.
+    its key add up, in their order. A sum of which nothing is left but zeros is no row. Several tables may add up into
+    one. `spread`: what `parts` gives are no keys but buckets, and this names the keys that a bucket counts under: many
+    rows of an event that count alike are added once.
     """
 
     of: Table[Any]
     into: Table[Any]
-    parts: Callable[[Any], Iterable[tuple[Key, tuple[Any, ...]]]]
+    parts: Callable[[Any], Iterable[tuple[Any, tuple[Any, ...]]]]
+    spread: Callable[[Any], Iterable[Key]] | None = None
 
 
 def change(
@@ -92,6 +142,32 @@ def changes(
 ) -> Change:
     """A change of many rows by one event: `parts` gives each key with what the event says of it."""
     return Change(table, parts, fold, new)
+
+
+def changes_beside(
+    table: Table[R],
+    parts: Callable[[Seen], Iterable[tuple[Key, P]]],
+    fold: Callable[[R | None, Seen, Beside[P]], R | None],
+    beside: Table[Any],
+    key: Callable[[Key], Key],
+) -> Change:
+    """A change that has to know a row of another table of the model: that of `key` of the key."""
+    return Change(table, parts, fold, beside=(beside, key))
+
+
+def changes_of_every(
+    table: Table[R],
+    parts: Callable[[Seen], Iterable[tuple[Any, P]]],
+    fold: Callable[[R, Seen, Beside[P]], R | None],
+    beside: Table[Any],
+    key: Callable[[Any], Key],
+) -> Change:
+    """A change of every row of groups: `parts` gives each group with what the event says of it. The fold knows the row
+    of another table too: that of `key` of the group.
+    """
+    if table.group is None:
+        raise TypeError(f"{table.name} has no groups")
+    return Change(table, parts, fold, every=True, beside=(beside, key))
 
 
 def of_stream(seen: Seen) -> list[Key]:
@@ -135,7 +211,9 @@ class Projection:
         both = set(self.on) & self.ignores
         if both:
             raise TypeError(f"{self.name} both handles and ignores {sorted(event.__name__ for event in both)}")
-        foreign = {each.table.name for made in self.on.values() for each in made} - {t.name for t in self.tables}
+        used = {each.table.name for made in self.on.values() for each in made}
+        used |= {each.beside[0].name for made in self.on.values() for each in made if each.beside}
+        foreign = used - {t.name for t in self.tables}
         if foreign:
             raise TypeError(f"{self.name} changes tables that are not its own: {sorted(foreign)}")
         if self.inline and self.sums:

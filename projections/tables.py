@@ -81,6 +81,18 @@ class BuildTable:
             .format(columns=sql.SQL(", ").join(sql.Identifier("t", column) for column in table.columns), **keys)
             .as_bytes()
         )
+        group = table.group or table.key[0]
+        self._group_column = table.columns.index(group)
+        self._current_of_groups = (
+            _template("current_of_groups")
+            .format(
+                columns=sql.SQL(", ").join(sql.Identifier("t", column) for column in table.columns),
+                table=name,
+                groups=self._placeholder(self._group_column),
+                group=sql.Identifier(group),
+            )
+            .as_bytes()
+        )
         self._close = _template("close").format(table=name).as_bytes()
         self._close_keys = _template("close_keys").format(**keys).as_bytes()
         self._insert = (
@@ -145,6 +157,11 @@ class BuildTable:
     async def ask(self, reader: Reader, keys: Sequence[Key]) -> Asked:
         """Asks for the rows that hold now, of these keys. Nobody waits yet."""
         return await reader.connection.execute(self._current, self._keys(keys), binary=True)
+
+    async def ask_groups(self, reader: Reader, groups: Sequence[Any]) -> Asked:
+        """Asks for all rows that hold now, of these groups. Nobody waits yet."""
+        values = {f"c{self._group_column}": self._packed[self._group_column].column(groups)}
+        return await reader.connection.execute(self._current_of_groups, values, binary=True)
 
     async def found(self, asked: Asked) -> list[Current]:
         """What was asked for."""
