@@ -506,6 +506,11 @@ class Stored(NamedTuple):
         position: int = self.row[0]
         return position
 
+    @property
+    def size(self) -> int:
+        """Bytes of the payload."""
+        return len(self.row[_PAYLOAD])
+
     def decoded(self) -> Recorded[Event]:
         """The event. Raises codec.Undecodable."""
         row = self.row
@@ -550,6 +555,12 @@ async def read_log(
     return [
         Stored(reader.tenant, row) for row in await _fetch(reader, "read_log_of_types", values | {"types": list(types)})
     ]
+
+
+async def read_within(reader: Reader, *, after: int, to: int, bytes_max: int) -> list[Stored]:
+    """As `read_log`, until the payloads come to `bytes_max`: when they come to less, that is all there is."""
+    values = {"after": after, "to": to, "bytes": bytes_max}
+    return [Stored(reader.tenant, row) for row in await _fetch(reader, "read_within", values)]
 
 
 async def ask_log(reader: Reader, *, after: int, to: int = POSITION_MAX, limit: int = PAGE_EVENTS) -> Cursor:

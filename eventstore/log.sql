@@ -36,6 +36,18 @@ where tenant = cairn.bound_tenant() and position > %(after)s and position <= %(t
 order by position
 limit %(limit)s
 
+-- name: read_within : the same, until the payloads come to so many bytes: whoever got fewer got all
+select position, recorded_at, stream_version, schema_version, stream_id, event_id, actor, command_id,
+  type, leaf, metadata, payload
+from (
+  select position, recorded_at, stream_version, schema_version, stream_id, event_id, actor, command_id,
+    type, leaf, metadata, payload, sum(octet_length(payload)) over (order by position) as bytes
+  from cairn.events
+  where tenant = cairn.bound_tenant() and position > %(after)s and position <= %(to)s
+) e
+where bytes - octet_length(payload) < %(bytes)s
+order by position
+
 -- name: read_page : the events of a page in runs of neighbours, each run as one row: joined values instead of a row each.
 -- Positions have no holes, so a run is a range of them. A run with a large event in it is to be read row by row: joined,
 -- it would fill the memory of both sides.

@@ -27,6 +27,8 @@ from projections.tables import SQL, Asked, BuildTables, Statement, Unwritable, l
 
 LIVE_EVENTS_MAX = 100
 """Events that are applied to all live models in one transaction; what is further behind takes larger pages."""
+LIVE_BYTES_MAX = 1_048_576
+"""Payload bytes of these, but for the last."""
 MODELS_AT_ONCE = 4
 """Models that go a long way side by side: each holds up to two connections, and pages in memory."""
 PAGES_AHEAD = 1
@@ -181,7 +183,7 @@ class Engine:
         limit = min(LIVE_EVENTS_MAX, self.settings.projection_batch_events_max)
         try:
             with traces.span("project live", tenant=str(tenant)):
-                events = await self._commit_next(targets, tenant, position, min(to, position + limit))
+                events, whole = await self._commit_next(targets, tenant, position, min(to, position + limit))
         except (psycopg.Error, Unwritable, Fenced):  # whose fault it is, they find out one by one
             return False
         reached = events[-1].position if events else position
@@ -189,7 +191,7 @@ class Engine:
             positions[target] = reached
             if events:
                 self.tell(target, tenant, reached)
-        if len(events) == limit:
+        if len(events) == limit or not whole:
             return False
         self._remember(tenant, positions)
         return True
@@ -398,15 +400,17 @@ class Engine:
                 moving = await self._record(reader, [(target, batch)], position, reached)
                 await self._must_have_moved(tenant, moving, [(target, batch)], position)
 
-    async def _commit_next(self, targets: Sequence[Target], tenant: UUID, position: int, to: int) -> Sequence[Read]:
+    async def _commit_next(
+        self, targets: Sequence[Target], tenant: UUID, position: int, to: int
+    ) -> tuple[Sequence[Read], bool]:
         """Reads what follows `position`, and applies it to all targets: one transaction, and two round trips where the
-        rows are known or new.
+        rows are known or new. Answers the events, and whether their size left room for more.
         """
         kept = [self._kept.pop(_place(target, tenant), None) for target in targets]
         known = [each.rows if each is not None and each.position == position else {} for each in kept]
         async with self._batch(tenant, targets) as reader:
             holding = await self._hold(reader, targets, position)
-            page = await log.read_log(reader, after=position, to=to)
+            page = await log.read_within(reader, after=position, to=to, bytes_max=LIVE_BYTES_MAX)
             waiting = await self._held(reader, targets, position, holding)
             known = [{} if keys else rows for keys, rows in zip(waiting, known, strict=True)]  # they may be replayed
             events = [read_one(stored) for stored in page]
@@ -422,7 +426,7 @@ class Engine:
         for (target, batch), rows, keys in zip(works, known, waiting, strict=True):
             if target.projection.prompt and not keys and not batch.parked:
                 self._keep(_place(target, tenant), rows, batch.left(), reached)
-        return events
+        return events, sum(stored.size for stored in page) < LIVE_BYTES_MAX
 
     async def _folded(
         self,

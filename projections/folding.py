@@ -218,15 +218,16 @@ class Batch:
 
     def _steps(self, change: Change, event: Seen) -> list[_Step]:
         rows, fold = self.rows[change.table.name], change.fold
+        new = change.new and self._trusting
         if change.beside is None:
-            new = change.new and self._trusting
             return [(rows, fold, rows.cell(key, new), part) for key, part in change.parts(event)]
         table, key_there = change.beside
         others = self.rows[table.name]
-        of = rows.wanted if change.every else rows.cell
-        return [
-            (rows, fold, of(key), Beside(part, others.standing(key_there(key)))) for key, part in change.parts(event)
-        ]
+        steps: list[_Step] = []
+        for key, part in change.parts(event):
+            cell = rows.wanted(key) if change.every else rows.cell(key, new)
+            steps.append((rows, fold, cell, Beside(part, others.standing(key_there(event, key)))))
+        return steps
 
     def groups(self) -> dict[str, list[Any]]:
         """The groups, by table, of which the fold needs all current rows."""

@@ -93,8 +93,8 @@ class Change:
     need not look. Nothing rests on it: where one holds all the same, the table refuses a second, and all is looked up.
 
     `every`: `parts` gives groups instead of keys, and the fold is for every row of the group that there then is.
-    `beside`: another table of the model, and the key there by the key or group here: the fold's part is a `Beside` with
-    that row.
+    `beside`: another table of the model, and the key there by the event and the key or group here: the fold's part is a
+    `Beside` with that row.
     """
 
     table: Table[Any]
@@ -102,7 +102,7 @@ class Change:
     fold: Callable[[Any, Seen, Any], Any]
     new: bool = False
     every: bool = False
-    beside: tuple[Table[Any], Callable[[Any], Key]] | None = None
+    beside: tuple[Table[Any], Callable[[Seen, Any], Key]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +149,12 @@ def changes_beside(
     parts: Callable[[Seen], Iterable[tuple[Key, P]]],
     fold: Callable[[R | None, Seen, Beside[P]], R | None],
     beside: Table[Any],
-    key: Callable[[Key], Key],
+    key: Callable[[Seen, Key], Key],
+    *,
+    new: bool = False,
 ) -> Change:
-    """A change that has to know a row of another table of the model: that of `key` of the key."""
-    return Change(table, parts, fold, beside=(beside, key))
+    """A change that has to know a row of another table of the model: that of `key` of the event and the key."""
+    return Change(table, parts, fold, new, beside=(beside, key))
 
 
 def changes_of_every(
@@ -160,10 +162,10 @@ def changes_of_every(
     parts: Callable[[Seen], Iterable[tuple[Any, P]]],
     fold: Callable[[R, Seen, Beside[P]], R | None],
     beside: Table[Any],
-    key: Callable[[Any], Key],
+    key: Callable[[Seen, Any], Key],
 ) -> Change:
     """A change of every row of groups: `parts` gives each group with what the event says of it. The fold knows the row
-    of another table too: that of `key` of the group.
+    of another table too: that of `key` of the event and the group.
     """
     if table.group is None:
         raise TypeError(f"{table.name} has no groups")

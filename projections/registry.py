@@ -12,6 +12,7 @@ from projections import (
     connections,
     estimate_detail,
     estimate_kpis,
+    pfa,
     price_books,
     price_history,
     project_list,
@@ -39,6 +40,7 @@ PROJECTIONS: tuple[Projection, ...] = (
     accuracy.projection,
     search.projection,
     price_history.projection,
+    pfa.projection,
 )
 
 FOLLOWED: tuple[Projection, ...] = tuple(each for each in PROJECTIONS if not each.inline)

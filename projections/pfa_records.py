@@ -1,0 +1,674 @@
+"""Mirrored records as a user sees them: pages of the merged view, one record, its history.
+
+A page goes along one index as far as it takes. Where a condition means few records these are gathered by its own index
+and then put in order: what a group means is known from the sums, what a range means is counted up to a limit. All other
+conditions are written so that no index serves them, and the way is the same whatever the statistics say.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date, datetime
+from decimal import ROUND_CEILING, ROUND_FLOOR
+from functools import lru_cache
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, get_args
+from uuid import UUID
+
+import msgspec
+from psycopg import sql
+
+from domain.drafts_events import drafts_of
+from domain.pfa import PFA_FIELDS
+from domain.pfa_values import OtherValue, PfaValues
+from domain.record_filter import AMOUNTS, DAYS, GROUPS, AmountRange, RecordFilter
+from eventstore.db import Reader
+from eventstore.log import POSITION_MAX
+from eventstore.sql import beside
+from projections import pfa, words
+from projections.pfa import (
+    AXES,
+    DraftRow,
+    Plain,
+    RecordRow,
+    Terms,
+    TermsRow,
+    mirror_key,
+    plain,
+    terms_of,
+    told,
+    values_of,
+)
+
+SQL = beside(__file__)
+
+Sort: TypeAlias = Literal[
+    "record_no",
+    "category",
+    "source",
+    "record_class",
+    "area",
+    "plan_cost",
+    "forecast_cost",
+    "actual_cost",
+    "plan_start",
+    "plan_end",
+    "forecast_start",
+    "forecast_end",
+    "actual_start",
+    "actual_end",
+]
+"""What pages may be in the order of; records that are alike in it go by `record_no`, the order they first came in."""
+SORTS: Final[tuple[Sort, ...]] = get_args(Sort)
+ENOUGH_OF_LOOKED: Final = 8
+"""Of 500 records looked at. With fewer, gathering all that have the words is faster."""
+GATHERED_MAX: Final = 10_000
+"""Up to so many records are gathered and put in order; of more, a walk along an index finds a page sooner."""
+
+_ALWAYS_GIVEN: Final = frozenset({"record_no", *GROUPS})
+_AXIS_OF: Final[Mapping[str, tuple[int, str]]] = {
+    "category": (0, "first"),
+    "source": (0, "second"),
+    "record_class": (0, "third"),
+    "area": (1, "first"),
+}
+_FIELDS: Final = tuple(PFA_FIELDS)
+
+
+class Asked(NamedTuple):
+    """Whose view of which connection, as of a position; `POSITION_MAX` is now."""
+
+    connection_id: UUID
+    user_id: UUID
+    at: int = POSITION_MAX
+
+
+class After(msgspec.Struct, frozen=True):
+    """The last record of a page: its value of the field that the page goes by (as JSON has it), and its number."""
+
+    value: Plain | int
+    record_no: int
+
+
+class DraftedField(msgspec.Struct, frozen=True):
+    """A drafted field, as JSON has values. `base`: what the upstream said when it was drafted."""
+
+    base: Plain
+    now: Plain
+
+
+class BehindField(msgspec.Struct, frozen=True):
+    """A drafted field that the upstream moved since, from `base` to `theirs`, at a position."""
+
+    base: Plain
+    theirs: Plain
+    position: int
+
+
+class RecordDraft(msgspec.Struct, frozen=True):
+    """What the asking user drafted on a record. `base_version` and `base_position` are what it was drafted on."""
+
+    fields: dict[str, DraftedField]
+    behind: dict[str, BehindField]
+    base_version: str | None
+    base_position: int
+    modified_position: int
+    modified_at: datetime
+    computed: dict[str, Any] | None
+
+
+class MergedRecord(msgspec.Struct, frozen=True):
+    """A record with the asking user's draft put in. `absent` says why a value is missing, unless it is just blank."""
+
+    record_id: UUID
+    record_no: int
+    identity: list[str]
+    ordinal: int
+    upstream_version: str | None
+    values: PfaValues
+    others: dict[str, OtherValue]
+    absent: dict[str, str]
+    removed: bool
+    draft: RecordDraft | None
+
+
+class Page(NamedTuple):
+    """Records in order; `after` is where the next page goes on, None at the end."""
+
+    records: list[MergedRecord]
+    after: After | None
+
+
+class Found(NamedTuple):
+    """A record as it is and as the upstream has it; the same values where nothing is drafted."""
+
+    merged: MergedRecord
+    baseline: PfaValues
+
+
+class RecordVersionShown(msgspec.Struct, frozen=True):
+    """What the upstream said of a record from a position on. `was`: the values before, of those that changed."""
+
+    position: int
+    recorded_at: datetime
+    upstream_version: str | None
+    removed: bool
+    values: PfaValues
+    was: dict[str, Plain]
+    others: dict[str, OtherValue]
+    absent: dict[str, str]
+
+
+class _Condition(NamedTuple):
+    """A condition on a record or a draft, both called `r`: served by an index, and written so that none serves it."""
+
+    about: str
+    served: str
+    plain: str
+    values: Mapping[str, Any]
+
+
+class _Shape(NamedTuple):
+    """What the text of a page's statement depends on."""
+
+    conditions: tuple[tuple[str, str], ...]
+    """Served and plain."""
+    driving: int | None
+    gathered: bool
+    sort: Sort
+    descending: bool
+    blank: bool
+    """Of a field that may be missing: the records that have none of it, which come last."""
+    after: bool
+    removed: bool
+    behind: bool | None
+    mirrored: bool
+    drafted: bool
+    searched: str
+    """Nothing, or where what is searched for is seen: `look` at each record, or the tables that show nothing else."""
+
+
+class _Way(NamedTuple):
+    """How records are found: by which condition's index, and whether all of them are before they are put in order."""
+
+    driving: int | None = None
+    gathered: bool = False
+    searched: str = ""
+
+
+def _template(name: str) -> sql.SQL:
+    return sql.SQL(SQL[name].decode())
+
+
+def _piece(text: str) -> sql.SQL:
+    """A piece of a statement that this module wrote."""
+    return sql.SQL(text)
+
+
+def _conditions(wanted: RecordFilter) -> list[_Condition]:
+    """The conditions that hold for records and drafts alike."""
+    found: list[_Condition] = []
+    for name, given in wanted.given().items():
+        if name in GROUPS:
+            found.append(_group(name, given))
+        elif name in AMOUNTS:
+            found.append(_range(name, *_cents(given), "bigint"))
+        elif name in DAYS:
+            found.append(_range(name, given.least, given.most, "date"))
+        elif name in ("is_actualised", "is_discontinued"):
+            text = f"r.{name} is {'true' if given else 'not true'}"
+            found.append(_Condition(name, text, text, {}))
+    return found
+
+
+def _group(name: str, values: Sequence[str]) -> _Condition:
+    if len(values) == 1:
+        return _Condition(name, f"r.{name} = %({name})s", f"r.{name} || '' = %({name})s", {name: values[0]})
+    served, hidden = f"r.{name} = any (%({name})s)", f"r.{name} || '' = any (%({name})s)"
+    return _Condition(name, served, hidden, {name: list(values)})
+
+
+def _cents(given: AmountRange) -> tuple[int | None, int | None]:
+    least, most = given.least, given.most
+    return (
+        None if least is None else int((least * 100).to_integral_value(ROUND_CEILING)),
+        None if most is None else int((most * 100).to_integral_value(ROUND_FLOOR)),
+    )
+
+
+def _range(name: str, least: int | date | None, most: int | date | None, kind: str) -> _Condition:
+    ends = [(">=", "least", least), ("<=", "most", most)]
+    given = [(sign, f"{name}_{end}", value) for sign, end, value in ends if value is not None]
+    served = [f"r.{name} {sign} %({key})s::{kind}" for sign, key, _ in given] or [f"r.{name} is not null"]
+    hidden = [f"r.{name} + 0 {sign} %({key})s::{kind}" for sign, key, _ in given] or [f"r.{name} + 0 is not null"]
+    return _Condition(name, " and ".join(served), " and ".join(hidden), {key: value for _, key, value in given})
+
+
+def _order(shape: _Shape, table: str) -> sql.SQL:
+    way = " desc" if shape.descending else ""
+    names = ["record_no"] if shape.blank or shape.sort == "record_no" else [shape.sort, "record_no"]
+    return _piece(", ".join(f"{table}{name}{way}" for name in names))
+
+
+def _placed(shape: _Shape) -> list[str]:
+    """That a record is where the page goes on."""
+    name, sign = shape.sort, "<" if shape.descending else ">"
+    texts: list[str] = []
+    if shape.blank:
+        texts.append(f"r.{name} is null")
+    elif name not in _ALWAYS_GIVEN:
+        texts.append(f"r.{name} is not null")
+    if shape.after and (shape.blank or name == "record_no"):
+        texts.append(f"r.record_no {sign} %(after_no)s")
+    elif shape.after:
+        kind = "text" if name in GROUPS else "date" if name in DAYS else "bigint"
+        texts.append(f"(r.{name}, r.record_no) {sign} (%(after_value)s::{kind}, %(after_no)s)")
+    return texts
+
+
+@lru_cache(maxsize=1_024)
+def _page_statement(shape: _Shape) -> bytes:
+    parts = _piece(" union all ").join(_parts(shape))
+    return _template("page").format(parts=parts, order=_order(shape, "p.")).as_bytes()
+
+
+@lru_cache(maxsize=256)
+def _matching_statement(shape: _Shape) -> bytes:
+    return _template("matching").format(parts=_piece(" union all ").join(_parts(shape))).as_bytes()
+
+
+@lru_cache(maxsize=256)
+def _total_statement(shape: _Shape) -> bytes:
+    return _template("total").format(parts=_piece(" union all ").join(_parts(shape, limited=False))).as_bytes()
+
+
+@lru_cache(maxsize=256)
+def _looked_statement(shape: _Shape) -> bytes:
+    """How many of the first records that an order has and that are otherwise meant have what is searched for."""
+    texts = [served if number == shape.driving else hidden for number, (served, hidden) in enumerate(shape.conditions)]
+    conditions = _piece(" and ".join(texts) or "true")
+    return _template("looked").format(conditions=conditions, searched=_piece(SEARCHED)).as_bytes()
+
+
+def _parts(shape: _Shape, *, limited: bool = True) -> Iterator[sql.Composable]:
+    removed = _piece("r.removed" if shape.removed else "not r.removed")
+    texts = [served if number == shape.driving else hidden for number, (served, hidden) in enumerate(shape.conditions)]
+    texts += _placed(shape)
+    looked = [f"{SEARCHED} @@ %(search)s::tsquery"] if shape.searched == LOOK else []
+    if shape.mirrored:
+        part = _template("mirrored").format(
+            fields=_piece(", ".join(f"r.{name}" for name in _FIELDS)),
+            records=_source("pfa_records", shape.searched),
+            removed=removed,
+            conditions=_piece(" and ".join([*texts, *looked]) or "true"),
+        )
+        kind = _template("gathered" if shape.gathered else "ordered") if limited else _piece("({part})")
+        yield kind.format(part=part, order=_order(shape, "r."))
+    if shape.drafted:
+        mine = [] if shape.behind is None else [f"r.behind is {'not ' if shape.behind else ''}null"]
+        part = _template("drafted").format(
+            fields=_piece(", ".join(f"d.{name}" for name in _FIELDS)),
+            drafts=_source("pfa_drafts", shape.searched),
+            removed=removed,
+            conditions=_piece(" and ".join([*texts, *looked, *mine]) or "true"),
+            order=_order(shape, "r."),
+            limited=_piece("limit %(limit)s" if limited else ""),
+        )
+        yield _piece("({})").format(part)
+
+
+LOOK: Final = "look"
+"""Records are looked at one by one for what is searched for."""
+SEARCHED: Final = "array_to_tsvector(string_to_array(r.words, ' '))"
+"""What a record or draft is found by, as the index has it."""
+
+
+def _source(table: str, searched: str) -> sql.Composable:
+    """Where records or drafts are read: from the view, or from where only those are seen that are searched for."""
+    if searched in ("", LOOK):
+        return sql.Identifier(table)
+    schema, _, past = searched.partition(" ")
+    now = sql.Identifier(schema, f"{table}_now")
+    if not past:
+        return now
+    return _template("now_and_past").format(now=now, past=sql.Identifier(schema, f"{table}_past"))
+
+
+def _values(asked: Asked, conditions: Sequence[_Condition], search: str) -> dict[str, Any]:
+    values: dict[str, Any] = {"at": asked.at, "connection_id": asked.connection_id, "user_id": asked.user_id}
+    for each in conditions:
+        values |= each.values
+    return values | ({"search": search} if search else {})
+
+
+def tsquery(text: str) -> str:
+    """What finds all words of a text, the last as the beginning of one; nothing when it has no words."""
+    wanted = [word for chunk in words.asked(text) for word in chunk]
+    if not wanted:
+        return ""
+    whole = [f"'{word}'{':*' if len(word) == words.WORD_CHARACTERS_MAX else ''}" for word in wanted[:-1]]
+    return " & ".join([*whole, f"'{wanted[-1]}':*"])
+
+
+class _Search:
+    """One question for records: its conditions, and the way to what they mean."""
+
+    def __init__(self, reader: Reader, asked: Asked, wanted: RecordFilter) -> None:
+        self.reader = reader
+        self.asked = asked
+        self.wanted = wanted
+        self.conditions = _conditions(wanted)
+        self.search = tsquery(wanted.search or "")
+        self.values = _values(asked, self.conditions, self.search)
+        self.values["mirror_key"] = mirror_key(reader.tenant, asked.connection_id)
+        self.mirrored = wanted.drafted is not True and wanted.behind is not True
+        self.drafted = wanted.drafted is not False
+
+    def shape(self, way: _Way, sort: Sort, *, descending: bool, blank: bool, after: bool) -> _Shape:
+        return _Shape(
+            conditions=tuple((each.served, each.plain) for each in self.conditions),
+            driving=way.driving,
+            gathered=way.gathered,
+            sort=sort,
+            descending=descending,
+            blank=blank,
+            after=after,
+            removed=self.wanted.removed,
+            behind=self.wanted.behind,
+            mirrored=self.mirrored,
+            drafted=self.drafted,
+            searched=way.searched,
+        )
+
+    async def way(self, sort: Sort) -> _Way:
+        """The way to a page in this order."""
+        if not self.mirrored:
+            return _Way(searched=LOOK if self.search else "")
+        if self.wanted.removed:
+            return _Way(gathered=sort != "record_no", searched=LOOK if self.search else "")
+        served = [number for number, each in enumerate(self.conditions) if each.about in SORTS]
+        walked = self._walked(served, sort)
+        if self.search:
+            return await self._way_of_search(_Way(walked, searched=LOOK), served)
+        if served in ([], [walked]):
+            return _Way(walked)
+        return await self._fewest(served) or _Way(walked)
+
+    async def _way_of_search(self, walking: _Way, served: Sequence[int]) -> _Way:
+        """Along the order where the first records looked at promise a page soon; else by what has the words."""
+        found = await self._fewest(served)
+        if found is not None:
+            return found._replace(searched=LOOK)
+        looked = self.shape(walking, "record_no", descending=False, blank=False, after=False)
+        rows = await self.reader.tuples(_looked_statement(looked), self.values)
+        return (
+            walking if rows[0][0] >= ENOUGH_OF_LOOKED else _Way(gathered=True, searched=await self._searched_tables())
+        )
+
+    def _walked(self, served: Sequence[int], sort: Sort) -> int | None:
+        """The condition that the index of the page's order serves too."""
+        for number in served:
+            each = self.conditions[number]
+            if each.about == sort or (sort == "record_no" and each.about in GROUPS and " any " not in each.served):
+                return number
+        return None
+
+    async def _fewest(self, served: Sequence[int]) -> _Way | None:
+        """The condition that means the fewest records, if they are few enough to be gathered."""
+        groups = [number for number in served if self.conditions[number].about in GROUPS]
+        ranges = [number for number in served if number not in groups]
+        counts = await self._counted(groups, _group_count)
+        if not counts or min(counts) > GATHERED_MAX:
+            counts += await self._counted(ranges, _range_count)
+            groups += ranges
+        fewest, number = min(zip(counts, groups, strict=True), default=(GATHERED_MAX + 1, 0))
+        return _Way(number, gathered=True) if fewest <= GATHERED_MAX else None
+
+    async def _counted(self, numbers: Sequence[int], count: Callable[[_Condition], sql.Composable]) -> list[int]:
+        if not numbers:
+            return []
+        counts = _piece(", ").join(count(self.conditions[number]) for number in numbers)
+        statement = _template("counted").format(counts=counts).as_bytes()
+        return list((await self.reader.tuples(statement, self.values))[0])
+
+    async def _searched_tables(self) -> str:
+        """The tables of the live build that show but what is searched for, and from here on that is this."""
+        await self.reader.connection.execute(SQL["look_for"], self.values)
+        rows = await self.reader.tuples(SQL["live_schema"], {"model": pfa.projection.name})
+        return f"{rows[0][0]}" + ("" if self.asked.at == POSITION_MAX else " past")
+
+
+def _count(condition: str) -> sql.SQL:
+    text = SQL["count"].decode().replace("{condition}", condition).replace("{limit}", str(GATHERED_MAX + 1))
+    return sql.SQL(text)
+
+
+def _range_count(condition: _Condition) -> sql.Composable:
+    return _count(condition.served).format(records=sql.Identifier("pfa_records"))
+
+
+def _group_count(condition: _Condition) -> sql.Composable:
+    axis, column = _AXIS_OF[condition.about]
+    values = sql.Placeholder(condition.about)
+    return _template("count_of_group").format(
+        axis=sql.Literal(axis),
+        column=sql.Identifier("s", column),
+        values=values if " any " in condition.served else _piece("array[{}]").format(values),
+    )
+
+
+_PAGE_COLUMNS: Final = (
+    *("record_id", "record_no", "connection_id", "identity", "ordinal", "upstream_version"),
+    *_FIELDS,
+    *("others", "absent", "removed", "drafted", "behind", "base_version", "base_position"),
+    *("modified_position", "modified_at", "computed"),
+)
+
+
+async def page(
+    reader: Reader,
+    asked: Asked,
+    wanted: RecordFilter,
+    *,
+    sort: Sort = "record_no",
+    descending: bool = False,
+    limit: int = 100,
+    after: After | None = None,
+) -> Page:
+    """The records that a filter means in the asking user's view, in order of a field, those without it last, and then
+    of their number; those that follow `after`.
+    """
+    search = _Search(reader, asked, wanted)
+    way = await search.way(sort)
+    phases = [False] if sort in _ALWAYS_GIVEN else [False, True]
+    if after is not None and after.value is None and len(phases) > 1:
+        phases = [True]
+    rows: list[tuple[Any, ...]] = []
+    terms = await _terms_of(reader, asked)
+    if not way.gathered:
+        await reader.connection.execute(SQL["by_order"])
+    for blank in phases:
+        going_on = after is not None and (blank == (after.value is None) or sort in _ALWAYS_GIVEN)
+        shape = search.shape(way, sort, descending=descending, blank=blank, after=going_on)
+        values = search.values | {"limit": limit - len(rows)}
+        if after is not None and going_on:
+            values |= {"after_no": after.record_no, "after_value": pfa.stored(sort, after.value)}
+        rows += await reader.tuples(_page_statement(shape), values)
+        if len(rows) >= limit:
+            break
+    records = [_merged(row, terms) for row in rows]
+    return Page(records, _after(records[-1], sort) if len(rows) >= limit and records else None)
+
+
+def _after(record: MergedRecord, sort: Sort) -> After:
+    if sort == "record_no":
+        return After(None, record.record_no)
+    value = plain(getattr(record.values, sort))
+    return After("" if value is None and sort in GROUPS else value, record.record_no)
+
+
+async def matching(reader: Reader, asked: Asked, wanted: RecordFilter, *, limit: int) -> list[MergedRecord]:
+    """The records that a filter means in the asking user's view, in no order, `limit` at most."""
+    search = _Search(reader, asked, wanted)
+    way = await search.way("record_no")
+    terms = await _terms_of(reader, asked)
+    if not way.gathered:
+        await reader.connection.execute(SQL["by_order"])
+    shape = search.shape(way, "record_no", descending=False, blank=False, after=False)
+    rows = await reader.tuples(_matching_statement(shape), search.values | {"limit": limit})
+    return [_merged(row, terms) for row in rows]
+
+
+async def total(reader: Reader, asked: Asked, wanted: RecordFilter) -> int:
+    """How many records a filter means in the asking user's view; from the sums, where groups alone say which."""
+    given = wanted.given()
+    axis = next((number for number, groups in enumerate(AXES) if set(given) - {"removed"} <= set(groups)), None)
+    search = _Search(reader, asked, wanted)
+    if axis is not None and not wanted.removed:
+        columns = dict(zip(AXES[axis], ("first", "second", "third"), strict=False))
+        texts = [each.served.replace(f"r.{each.about}", f"s.{columns[each.about]}") for each in search.conditions]
+        conditions = _piece(" and ".join(texts) or "true")
+        statement = _template("total_of_groups").format(axis=sql.Literal(axis), conditions=conditions).as_bytes()
+        values = search.values | {"drafts_id": drafts_of(asked.user_id, asked.connection_id)}
+        return int((await reader.tuples(statement, values))[0][0])
+    way = await search.way("record_no")
+    shape = search.shape(way, "record_no", descending=False, blank=False, after=False)
+    return int((await reader.tuples(_total_statement(shape), search.values))[0][0])
+
+
+async def _terms_of(reader: Reader, asked: Asked) -> Terms:
+    return terms_of(await reader.row(SQL["terms"], asked._asdict(), TermsRow))
+
+
+_VALUES_AT: Final = _PAGE_COLUMNS.index(_FIELDS[0])
+_MONEY_AT: Final = frozenset(_FIELDS.index(name) for name in AMOUNTS)
+
+
+def _merged(row: tuple[Any, ...], terms: Terms) -> MergedRecord:
+    record_id, record_no, _, identity, ordinal, version = row[:_VALUES_AT]
+    end = _VALUES_AT + len(_FIELDS)
+    said: dict[str, Any] = {name: told(name, value) for name, value in zip(_FIELDS, row[_VALUES_AT:end], strict=True)}
+    others, absent, removed, drafted, behind, *draft = row[end:]
+    return MergedRecord(
+        record_id,
+        record_no,
+        msgspec.json.decode(identity, type=list[str]),
+        ordinal,
+        version,
+        PfaValues(**said),
+        terms.told_others(others),
+        _still_absent(terms.told_absent(absent), said),
+        removed,
+        None if drafted is None else RecordDraft(_fields(drafted), _behind(behind), *draft),
+    )
+
+
+def _still_absent(absent: dict[str, str], said: Mapping[str, Any]) -> dict[str, str]:
+    """A drafted value is there, whatever the upstream withholds."""
+    return {name: reason for name, reason in absent.items() if said.get(name) is None}
+
+
+def _fields(drafted: Mapping[str, Mapping[str, Plain]]) -> dict[str, DraftedField]:
+    return {name: DraftedField(**draft) for name, draft in drafted.items()}
+
+
+def _behind(behind: Mapping[str, Mapping[str, Any]] | None) -> dict[str, BehindField]:
+    return {name: BehindField(**each) for name, each in (behind or {}).items()}
+
+
+class Stood(msgspec.Struct, frozen=True):
+    """A record of the mirror as it stood, and since which position it did."""
+
+    row: RecordRow
+    since: int
+
+
+async def stood(reader: Reader, connection_id: UUID, record_ids: Sequence[UUID], *, at: int) -> dict[UUID, Stood]:
+    """Records of the mirror by id, without anybody's drafts; those that it does not have are left out."""
+    values = {"connection_id": connection_id, "record_ids": list(record_ids), "at": at}
+    rows = await reader.tuples(_RECORDS, values)
+    return {row[_ID_AT]: Stood(RecordRow(*row[:-1]), row[-1]) for row in rows}
+
+
+_COLUMNS: Final = pfa.records_table.columns
+_ID_AT: Final = _COLUMNS.index("record_id")
+_OWN: Final = _piece(", ".join(f"r.{name}" for name in _COLUMNS))
+_RECORDS: Final = _template("records").format(columns=_OWN).as_bytes()
+_VERSIONS: Final = _template("versions").format(columns=_OWN).as_bytes()
+_DRAFT: Final = (
+    _template("draft").format(columns=_piece(", ".join(f"d.{name}" for name in pfa.drafts_table.columns))).as_bytes()
+)
+
+
+async def record(reader: Reader, asked: Asked, record_id: UUID) -> Found | None:
+    """A record with the asking user's draft, and without it. None when the mirror does not have it."""
+    found = await stood(reader, asked.connection_id, [record_id], at=asked.at)
+    if record_id not in found:
+        return None
+    terms = await _terms_of(reader, asked)
+    rows = await reader.tuples(_DRAFT, asked._asdict() | {"record_id": record_id})
+    draft = DraftRow(*rows[0]) if rows else None
+    row = found[record_id].row
+    seen = row if draft is None else draft
+    said = values_of(seen)
+    merged = MergedRecord(
+        row.record_id,
+        row.record_no,
+        msgspec.json.decode(row.identity, type=list[str]),
+        row.ordinal,
+        row.upstream_version,
+        said,
+        terms.told_others(row.others),
+        _still_absent(terms.told_absent(row.absent), msgspec.structs.asdict(said)),
+        row.removed,
+        None if draft is None else _draft_of(draft),
+    )
+    return Found(merged, values_of(row))
+
+
+def _draft_of(row: DraftRow) -> RecordDraft:
+    return RecordDraft(
+        _fields(row.drafted),
+        _behind(row.behind),
+        row.base_version,
+        row.base_position,
+        row.modified_position,
+        row.modified_at,
+        row.computed,
+    )
+
+
+async def history(
+    reader: Reader, connection_id: UUID, record_id: UUID, *, at: int, limit: int = 100, before: int = POSITION_MAX
+) -> list[RecordVersionShown]:
+    """What the upstream said of a record up to a position, the latest first: versions from before `before`. Empty when
+    the mirror never had it.
+    """
+    asked = Asked(connection_id, UUID(int=0), at)
+    values = asked._asdict() | {"record_id": record_id, "before": before, "limit": limit + 1}
+    rows = [Stood(RecordRow(*row[:-1]), row[-1]) for row in await reader.tuples(_VERSIONS, values)]
+    terms = await _terms_of(reader, asked)
+    times = await recorded_at(reader, [each.since for each in rows])
+    earlier: list[Stood | None] = [*rows[1:], None]
+    return [_version(each, was, terms, times) for each, was in zip(rows, earlier, strict=True)][:limit]
+
+
+async def recorded_at(reader: Reader, positions: Sequence[int]) -> dict[int, datetime]:
+    """When events were recorded, by position."""
+    found: Any = await reader.tuples(SQL["recorded"], {"positions": list(positions)})
+    return dict(found)
+
+
+def _version(each: Stood, was: Stood | None, terms: Terms, times: Mapping[int, datetime]) -> RecordVersionShown:
+    row = each.row
+    before: dict[str, Plain] = {}
+    if was is not None:
+        names = [name for name in PFA_FIELDS if getattr(was.row, name) != getattr(row, name)]
+        before = {name: plain(told(name, getattr(was.row, name))) for name in names}
+    return RecordVersionShown(
+        each.since,
+        times[each.since],
+        row.upstream_version,
+        row.removed,
+        values_of(row),
+        before,
+        terms.told_others(row.others),
+        terms.told_absent(row.absent),
+    )
