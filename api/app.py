@@ -1,5 +1,6 @@
 """The composition root of the HTTP side: pools, store, broker, routes."""
 
+import contextlib
 import functools
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -16,6 +17,7 @@ from api.gate import Gate
 from api.health import Figures, Health, Lag
 from api.identity import Identities
 from api.live import LiveSide
+from api.problems import Problem
 from api.queries import (
     accuracy,
     actuals,
@@ -30,6 +32,7 @@ from api.queries import (
     portfolio,
     pricebook,
     project,
+    record,
     simulation,
 )
 from api.settings import ApiSettings
@@ -45,6 +48,7 @@ from eventstore.settings import StoreSettings
 from eventstore.transact import Store
 from eventstore.vault import Vault
 from eventstore.wire import Broker, Hints
+from projections import pfa_lookups
 from projections.inline import InlineModels
 from projections.registry import INLINE
 
@@ -61,6 +65,7 @@ QUERIES: Final = (
     accuracy,
     finding,
     connection,
+    record,
     changeset,
     company,
     log,
@@ -109,13 +114,14 @@ class Api:
             settings.api_query_database_url or store.database_url,
             connections_max=settings.api_reader_connections_max,
         )
+        self._replica = settings.api_query_database_url is not None
+        self.catch_up = CatchUp(self.reader, settings, replica=self._replica)
+        self.followed = self._followed(store.database_url)
+        self._catching_up = CatchUp(self.followed, settings) if self._replica else self.catch_up
         self.store = self._store() if "commands" in sides else None
         self._noting = self._writer_pool("activity", connections_max=1) if self.store is None else self.store.writer
         self.last_active = LastActive(self._noting, settings.api_last_active_seconds)
         self.identities = Identities(self.primary, settings, self.last_active.saw)
-        self._replica = settings.api_query_database_url is not None
-        self.catch_up = CatchUp(self.reader, settings, replica=self._replica)
-        self.followed = self._followed(store.database_url)
         self.live = LiveSide(self.followed, self.vault, self.identities, self.followers, settings)
         self._command_side = None if self.store is None else CommandSide(self.store, self.identities, settings)
         self.health = Health(self._databases(), self.broker, self._figures(), settings, health.newest_migration())
@@ -164,7 +170,19 @@ class Api:
         settings = self._store_settings
         writer = self._writer_pool("writer", connections_max=settings.writer_connections_max)
         inline = Noticed(InlineModels(INLINE, self.vault), self._membership_changes.add)
-        return Store(writer, settings, vault=self.vault, inline=inline, committed=self._committed)
+        return Store(
+            writer,
+            settings,
+            vault=self.vault,
+            inline=inline,
+            answers=pfa_lookups.answers(self.followed, self._until),
+            committed=self._committed,
+        )
+
+    async def _until(self, tenant: UUID, model: str, position: int) -> None:
+        """Waits a moment for a model that a refusal rests on; what it has then, it is asked for."""
+        with contextlib.suppress(Problem):
+            await self._catching_up.until(tenant, model, position, self._settings.api_catch_up_seconds_max)
 
     def _figures(self) -> Figures:
         return Figures(self._databases(), self.lag, lambda: self._gate.under_way)
@@ -191,7 +209,8 @@ class Api:
 
     def _log_moved(self, tenant: UUID, position: int) -> None:
         self.lag.log_moved(tenant, position)
-        self.catch_up.log_moved(tenant, position)
+        for catch_up in {self.catch_up, self._catching_up}:
+            catch_up.log_moved(tenant, position)
         self.followers.moved(tenant, position)
 
     def _view_moved(self, tenant: UUID, model: str, position: int) -> None:
@@ -199,7 +218,8 @@ class Api:
             self._membership_changed(tenant)
             return
         self.lag.view_moved(tenant, model, position)
-        self.catch_up.moved(tenant, model, position)
+        for catch_up in {self.catch_up, self._catching_up}:
+            catch_up.moved(tenant, model, position)
 
     @asynccontextmanager
     async def _lifespan(self, _: Litestar) -> AsyncGenerator[None, None]:
@@ -210,7 +230,8 @@ class Api:
                 await database.refuse_if_unsafe()
             async with self.primary.connection() as connection:
                 await self.vault.check(connection)
-            opened.push_async_callback(self.catch_up.close)
+            for catch_up in {self.catch_up, self._catching_up}:
+                opened.push_async_callback(catch_up.close)
             if self.broker is not None and self.hints is not None:
                 await self.broker.open()
                 opened.push_async_callback(self.broker.close)

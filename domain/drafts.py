@@ -263,6 +263,18 @@ def _drafted(wanted: _Wanted, found: _Found, draft: Draft | None, rule: MonthRul
     )
 
 
+def merged_with(given: Mapping[str, Any], theirs: PfaValues, mine: PfaValues, rule: MonthRule) -> PfaValues:
+    """What a record says once these fields are drafted as well. `theirs` is what the upstream says, `mine` that with
+    what is drafted already. Raises Rejected for what may not be drafted.
+    """
+    wanted, _ = _worked_out(given, mine, rule)
+    moved = {name: value for name, value in wanted.items() if not same(name, value, getattr(mine, name))}
+    drafted = {name: value for name, value in moved.items() if not same(name, value, getattr(theirs, name))}
+    merged = replace(mine, **moved)
+    _check(theirs, merged, drafted, [name for name in moved if name not in drafted])
+    return merged
+
+
 def _other(computed: ComputedCost | None, draft: Draft | None) -> bool:
     """Whether the same cost is now known by other means."""
     return draft is not None and computed != draft.computed

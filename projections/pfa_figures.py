@@ -1,23 +1,24 @@
 """What mirrored records add up to, as the upstream has them and as a user sees them; never counted again."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import date, datetime
 from decimal import Decimal
 from functools import lru_cache
-from typing import Final, Literal, TypeAlias, get_args
+from typing import Any, Final, Literal, TypeAlias, get_args
 from uuid import UUID
 
 import msgspec
 from psycopg import sql
 
+from domain.decider import Rejected
 from domain.drafts_events import drafts_of
-from domain.pfa_values import DraftValues, PfaValues, after
+from domain.pfa_values import PfaValues
 from domain.record_filter import DAYS, RecordFilter
 from eventstore.db import Reader
 from eventstore.sql import beside
 from projections import pfa_records
 from projections.pfa import AXES, cents, mirror_key
-from projections.pfa_records import Asked
+from projections.pfa_records import Asked, MergedRecord
 
 SQL = beside(__file__)
 
@@ -86,17 +87,29 @@ class MirrorState(msgspec.Struct, frozen=True):
     last_run_id: UUID | None
 
 
-class Effect(msgspec.Struct, frozen=True):
+class Unfit(msgspec.Struct, frozen=True):
+    """A record that may not be drafted so, and why: the code and the facts that the command would be refused with."""
+
+    record_id: UUID
+    code: str
+    facts: dict[str, Any]
+
+
+class Effect(msgspec.Struct, frozen=True, kw_only=True):
     """What a change of many would do: how many records it means, how many of them it would change, and what those that
-    it means add up to before and after. Only the first is told when it means more than the limit.
+    it means add up to before and after. For those that are `refused`, of which the first are listed, the whole would
+    be. Only the first is told when it means more than the limit.
     """
 
     matching: int
-    changed: int | None
-    before: Figures | None
-    after: Figures | None
+    changed: int | None = None
+    refused: int | None = None
+    faults: list[Unfit] = []
+    before: Figures | None = None
+    after: Figures | None = None
 
 
+FAULTS_LISTED: Final = 100
 _Sums = tuple[int, ...]
 _AMOUNTS: Final = frozenset(
     number for number, name in enumerate(Figures.__struct_fields__) if name.endswith("_cost") or name == "remaining"
@@ -195,15 +208,36 @@ def measured(values: PfaValues) -> _Sums:
     )
 
 
-async def preview(reader: Reader, asked: Asked, wanted: RecordFilter, changes: DraftValues, *, limit: int) -> Effect:
-    """What drafting these values on all records that a filter means would do to what they add up to."""
+async def preview(
+    reader: Reader,
+    asked: Asked,
+    wanted: RecordFilter,
+    change: Callable[[MergedRecord], PfaValues],
+    *,
+    limit: int,
+) -> Effect:
+    """What a change of all records that a filter means would do to what they add up to. `change` tells what a record
+    would say, and raises Rejected where that may not be.
+    """
     found = await pfa_records.matching(reader, asked, wanted, limit=limit + 1)
     if len(found) > limit:
-        return Effect(await pfa_records.total(reader, asked, wanted), None, None, None)
-    changed = 0
+        return Effect(matching=await pfa_records.total(reader, asked, wanted))
+    changed = refused = 0
+    faults: list[Unfit] = []
     before = later = _NOTHING
     for each in found:
-        now = after(each.values, changes)
+        try:
+            now = change(each)
+        except Rejected as no:
+            now, refused = each.values, refused + 1
+            faults += [Unfit(each.record_id, no.code, no.facts)][: FAULTS_LISTED - len(faults)]
         changed += now != each.values
         before, later = _plus(before, measured(each.values)), _plus(later, measured(now))
-    return Effect(len(found), changed, _figures(before), _figures(later))
+    return Effect(
+        matching=len(found),
+        changed=changed,
+        refused=refused,
+        faults=faults,
+        before=_figures(before),
+        after=_figures(later),
+    )

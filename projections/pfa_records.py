@@ -494,10 +494,11 @@ async def page(
         if len(rows) >= limit:
             break
     records = [_merged(row, terms) for row in rows]
-    return Page(records, _after(records[-1], sort) if len(rows) >= limit and records else None)
+    return Page(records, place_of(records[-1], sort) if len(rows) >= limit and records else None)
 
 
-def _after(record: MergedRecord, sort: Sort) -> After:
+def place_of(record: MergedRecord, sort: Sort) -> After:
+    """Where a page goes on that ended with this record."""
     if sort == "record_no":
         return After(None, record.record_no)
     value = plain(getattr(record.values, sort))
@@ -563,6 +564,18 @@ def _merged(row: tuple[Any, ...], terms: Terms) -> MergedRecord:
 def _still_absent(absent: dict[str, str], said: Mapping[str, Any]) -> dict[str, str]:
     """A drafted value is there, whatever the upstream withholds."""
     return {name: reason for name, reason in absent.items() if said.get(name) is None}
+
+
+def theirs_of(record: MergedRecord) -> PfaValues:
+    """What the upstream says of a record, whatever is drafted on it."""
+    if record.draft is None:
+        return record.values
+    behind = record.draft.behind
+    said = {
+        name: told(name, pfa.stored(name, behind[name].theirs if name in behind else field.base))
+        for name, field in record.draft.fields.items()
+    }
+    return msgspec.structs.replace(record.values, **said)
 
 
 def _fields(drafted: Mapping[str, Mapping[str, Plain]]) -> dict[str, DraftedField]:
@@ -644,6 +657,8 @@ async def history(
     asked = Asked(connection_id, UUID(int=0), at)
     values = asked._asdict() | {"record_id": record_id, "before": before, "limit": limit + 1}
     rows = [Stood(RecordRow(*row[:-1]), row[-1]) for row in await reader.tuples(_VERSIONS, values)]
+    if not rows:
+        return []
     terms = await _terms_of(reader, asked)
     times = await recorded_at(reader, [each.since for each in rows])
     earlier: list[Stood | None] = [*rows[1:], None]

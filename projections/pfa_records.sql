@@ -101,7 +101,7 @@ order by r.valid_from desc limit %(limit)s
 
 -- name: recorded : when events were
 select e.position, e.recorded_at from cairn.events e
-where e.tenant = cairn.bound_tenant() and e.position = any (%(positions)s)
+where e.tenant = cairn.bound_tenant() and e.position = any (%(positions)s::bigint[])
 
 -- name: look_for : what the tables of a build's own show from here on
 select set_config('cairn.search', %(search)s, true)

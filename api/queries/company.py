@@ -13,7 +13,7 @@ from msgspec.structs import asdict
 
 from api.identity import READERS_OF_THE_LOG
 from api.views import Page, PagedView, View, found
-from domain.company import Company, evolve
+from domain.company import Company, MonthRule, evolve
 from domain.decider import Role
 from eventstore import log
 from eventstore.db import Reader
@@ -37,7 +37,7 @@ class CompanyAnswer(msgspec.Struct, frozen=True, kw_only=True):
     tier_expires_on: date | None
     currency: str
     rounding: str
-    month_rule: str
+    month_rule: MonthRule
     variance_threshold: Decimal
     conflict_rule: str
     version: int

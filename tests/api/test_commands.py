@@ -9,11 +9,13 @@ from domain.decider import Role
 from domain.mirror_events import mirror_of
 from domain.registry import COMMANDS
 from tests.api.callers import EXPIRY, Company, line, problem
+from tests.api.mirrors import changed, connected, record, record_id, synced
+from tests.api.test_records import Person
 from tests.api.test_simulations import FIGURES
 
 HASH = "9f86d081" * 8
 RESTING_ON_RECORDS = {"drafts", "changeset"}
-"""Aggregates whose commands have to look up mirrored records: sent where there are some."""
+"""Aggregates whose commands have to look up mirrored records."""
 
 
 def test_every_command_is_done_over_its_route(company: Company) -> None:
@@ -138,6 +140,42 @@ def test_every_command_is_done_over_its_route(company: Company) -> None:
         assert answer.headers["Cairn-Token"] == f"{receipt['epoch']}.{receipt['position']}"
     done = {(thing, verb) for _, thing, _, verb, _ in script} | {("company", "register-company")}
     assert done == {each for each in COMMANDS if each[0] not in RESTING_ON_RECORDS}
+
+
+def test_every_command_on_mirrored_records_is_done_over_its_route(company: Company) -> None:
+    connection = connected(company)
+    synced(company, connection, inserted=[record(connection, number, category="Crane") for number in range(3)])
+    ada, operator = Person(company, connection), company.operator
+    named = [{"record_id": str(record_id(connection, number))} for number in range(3)]
+    of_all = {"connection_id": str(connection)}
+    commit = of_all | {"drafts_id": str(ada.drafts_id)}
+    first, second, batch = uuid4(), uuid4(), uuid4()
+    pushed = {"batch_id": str(batch), "record_ids": [named[0]["record_id"]]}
+    moved = named[0] | {"upstream_version": "2", "theirs": {"description": "Theirs"}}
+    change = changed(connection, 0, {"description": None}, {"description": "Theirs"}, "2")
+    told = {"batch_id": str(batch), "mapping_version": 1, "moved": [moved], "changes": {"updated": [change]}}
+    settled = {"settlements": [named[0] | {"how": "theirs"}]}
+    draft = of_all | {"drafts": [named[0] | {"fields": {"area": "B"}}]}
+    many = of_all | {"filter": {"category": ["Crane"]}, "expected": 3, "fields": {"description": "Mine"}}
+    script: list[tuple[Any, str, UUID, str, dict[str, Any]]] = [
+        (ada.caller, "drafts", ada.drafts_id, "save-drafts", draft),
+        (ada.caller, "drafts", ada.drafts_id, "discard-drafts", of_all | {"all": True}),
+        (ada.caller, "drafts", ada.drafts_id, "restore-drafts", of_all | {"stream_version": 2}),
+        (ada.caller, "drafts", ada.drafts_id, "discard-drafts", of_all | {"records": named}),
+        (ada.caller, "drafts", ada.drafts_id, "draft-many", many),
+        (ada.caller, "changeset", first, "open-changeset", commit | {"records": pushed["record_ids"]}),
+        (operator, "changeset", first, "delay-push", {"code": "upstream.unreachable"}),
+        (operator, "changeset", first, "begin-push", pushed),
+        (operator, "changeset", first, "record-answers", told),
+        (ada.caller, "changeset", first, "settle-conflicts", settled),
+        (ada.caller, "changeset", second, "open-changeset", commit),
+        (ada.caller, "changeset", second, "cancel-changeset", {}),
+    ]  # fmt: skip
+    for caller, thing, id_, verb, body in script:
+        answer = caller.command(thing, id_, verb, body)
+        assert answer.status_code == (202 if verb == "open-changeset" else 201), (verb, answer.text)
+    done = {(thing, verb) for _, thing, _, verb, _ in script}
+    assert done == {known for known in COMMANDS if known[0] in RESTING_ON_RECORDS}
 
 
 def test_every_command_is_refused_to_whom_it_is_not_open(company: Company) -> None:

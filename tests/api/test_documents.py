@@ -9,9 +9,12 @@ from typing import Any
 import jsonschema
 from openapi_spec_validator import validate
 
+from api import roles
+from api.commands import GOES_ON
 from api.problems import KINDS, REJECTED
 from domain.registry import COMMANDS, EVENTS
 from tests.api.callers import Company, World, problem
+from tests.api.test_routes import made
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,6 +44,27 @@ def test_every_commands_body_is_described_with_an_example_that_fits(world: World
         content = described[command.__name__]["requestBody"]["content"]["application/json"]
         assert content["schema"] == {"$ref": f"#/components/schemas/{command.__name__}"}
         command.model_validate_json(json.dumps(content["example"]))
+
+
+def test_every_query_that_takes_a_body_is_described_with_an_example_that_fits(world: World) -> None:
+    described = operations(world)
+    taken = [
+        (each.operation_id, each.opt["takes"]) for _, each in roles.handlers(made().litestar) if "takes" in each.opt
+    ]
+    assert taken
+    for name, kind in taken:
+        content = described[str(name)]["requestBody"]["content"]["application/json"]
+        assert content["schema"] == {"$ref": f"#/components/schemas/{kind.__name__}"}
+        kind.model_validate_json(json.dumps(content["example"]))
+        assert {"413", "415"} <= set(described[str(name)]["responses"])
+
+
+def test_commands_that_go_on_say_where(world: World) -> None:
+    described = operations(world)
+    going_on = [COMMANDS[each][1].__name__ for each in GOES_ON]
+    for name in going_on:
+        assert "Location" in described[name]["responses"]["202"]["headers"]
+        assert "201" not in described[name]["responses"]
 
 
 def test_references_lead_somewhere(world: World) -> None:
