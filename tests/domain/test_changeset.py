@@ -64,17 +64,16 @@ _TYPES = {
     "forecast_end": {"type": "date"},
 }
 _NAMES = ("category", "area", "description", "forecast_cost", "forecast_end", "is_discontinued")
-MAPPING = MappingInput.model_validate_json(
-    json.dumps(
-        {
-            "fields": [
-                {"upstream": name, "name": name, "feeds": name, **_TYPES.get(name, {"type": PFA_FIELDS[name].type})}
-                for name in _NAMES
-            ],
-            "identity": ["id"],
-        }
-    )
-).as_mapping(1)
+MAPPING_SENT = json.dumps(
+    {
+        "fields": [
+            {"upstream": name, "name": name, "feeds": name, **_TYPES.get(name, {"type": PFA_FIELDS[name].type})}
+            for name in _NAMES
+        ],
+        "identity": ["id"],
+    }
+)
+MAPPING = MappingInput.model_validate_json(MAPPING_SENT).as_mapping(1)
 PUSHED = {
     "kind": "http",
     "url": "https://erp.example",
@@ -82,6 +81,7 @@ PUSHED = {
     "auth": {"by": "nothing"},
     "push": {},
 }
+PUSHED_SENT = json.dumps(PUSHED)
 
 
 def connection(**other: Any) -> Connection:
