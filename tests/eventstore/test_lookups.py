@@ -1,6 +1,7 @@
 """Decisions that rest on what read models say: asked when decided, and asked again before they refuse."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -115,7 +116,7 @@ async def test_what_is_looked_up_follows_a_state_that_moves_meanwhile(database_u
             changeset_id = uuid4()
             await send(store, tenant, "changeset", changeset_id, opening())
             assert asked == [(CRANE,), (CRANE,), (PUMP,), (CRANE, PUMP)]
-        state = (await other.stream(tenant, Ref("changeset", changeset_id))).state
+        state: Any = (await other.stream(tenant, Ref("changeset", changeset_id))).state
         assert set(state.records) == {CRANE, PUMP}
 
 
@@ -142,7 +143,8 @@ async def test_answers_are_one_append_over_the_changeset_its_mirror_and_its_draf
         assert len(answered.leaves) == 5  # answered, the mirror's, cleared, finished, ended
         again = await send(worker, tenant, "changeset", changeset_id, told)
         assert again.first_position is None
-        assert not (await worker.stream(tenant, Ref("drafts", OWN))).state.records
+        drafts: Any = (await worker.stream(tenant, Ref("drafts", OWN))).state
+        assert not drafts.records
         with pytest.raises(Rejected, match=r"changeset\.finished"):
             await send(one, tenant, "changeset", changeset_id, CancelChangeset())
 
