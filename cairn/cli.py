@@ -264,7 +264,7 @@ def serve(sides: Sequence[str]) -> None:
 @click.argument("name", type=click.Choice([name for name in PROCESSES if name != "api"]))
 @plainly
 def worker(name: str) -> None:
-    """Run one worker: the projector, the relay or the simulator."""
+    """Run one worker: the projector, the relay, the simulator or the syncer."""
     settings.read()
     _become(name, ["workers", name])
 

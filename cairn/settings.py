@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from api.settings import ApiSettings
 from eventstore import settings
-from eventstore.settings import Described, StoreSettings
+from eventstore.settings import Described, KeySettings, StoreSettings
 from projections.settings import EngineSettings
 from workers.settings import WorkerSettings
 
@@ -48,6 +48,7 @@ PROCESSES: Mapping[str, tuple[tuple[str, ...], tuple[type[msgspec.Struct], ...]]
     "projector": (("workers", "projector"), (StoreSettings, EngineSettings, WorkerSettings)),
     "relay": (("workers", "relay"), (StoreSettings, EngineSettings, WorkerSettings)),
     "simulator": (("workers", "simulator"), (StoreSettings, EngineSettings, WorkerSettings)),
+    "syncer": (("workers", "syncer"), (StoreSettings, EngineSettings, WorkerSettings, KeySettings)),
 }
 """What runs beside the servers: the module with its arguments, and the settings it reads."""
 

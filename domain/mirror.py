@@ -360,6 +360,7 @@ mirror = Decider(
     evolve=evolve,
     commands=members(MirrorCommand),
     events=members(MirrorEvent),
+    snapshot_every_events=25,
     spanning={
         RequestSync: Spanning(reads=_its_connection, decide=_request),
         BeginSync: Spanning(reads=_its_connection, decide=_begin),

@@ -31,7 +31,7 @@ _Read = tuple[bytes, Any, str | None]
 
 
 class ReadRow(NamedTuple):
-    """A row that could be read. `fed` are its PFA values by name, without those that are absent."""
+    """A row that could be read: its PFA values by name, and the others, neither with those that are absent."""
 
     key: RecordKey
     digest: bytes
@@ -120,7 +120,7 @@ class MirrorRows:
 
     def __init__(self, mapping: FieldMapping, namespace: UUID, *, whole: bool = True) -> None:
         self.identities = Identities(mapping, namespace, whole=whole)
-        self._mapping = mapping
+        self.mapping = mapping
         self._slow = RowReader(mapping)
         self._columns = [_Column(field, mapping) for field in sorted(mapping.fields, key=lambda each: each.name)]
         self._version: Callable[[Row], str | None] = _version_in(mapping.version_column)
@@ -141,7 +141,7 @@ class MirrorRows:
         fed: dict[str, PfaValue] = {}
         others: dict[str, OtherValue] = {}
         absent: dict[str, str] = {}
-        omitted = self._mapping.omitted_means_blank
+        omitted = self.mapping.omitted_means_blank
         for column in self._columns:
             cell = row.get(column.upstream) if omitted else row[column.upstream]
             found = column.cells.get(cell) if type(cell) is str else None
@@ -149,10 +149,11 @@ class MirrorRows:
             fragments.append(fragment)
             if reason is not None:
                 absent[column.name] = reason
-            if column.feeds is None:
-                others[column.name] = value
-            elif value is not None:
-                fed[column.feeds] = value
+            if value is not None:
+                if column.feeds is None:
+                    others[column.name] = value
+                else:
+                    fed[column.feeds] = value
         digest = sha256(b"{" + b",".join(fragments) + b"}").digest()[:DIGEST_BYTES]
         return ReadRow(key, digest, self._version(row), fed, others, absent)
 

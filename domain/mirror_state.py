@@ -52,7 +52,7 @@ def counted(counts: SyncCounts, event: RecordsChanged) -> SyncCounts:
         counts,
         processed=counts.processed + event.processed,
         inserted=counts.inserted + len(changes.inserted),
-        updated=counts.updated + len(changes.updated) + len(changes.versions),
+        updated=counts.updated + len(changes.updated),
         returned=counts.returned + len(changes.returned),
         removed=counts.removed + len(changes.removed),
     )

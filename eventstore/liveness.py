@@ -17,7 +17,7 @@ SQL = sql.beside(__file__)
 
 KINDS: Final = ("projector", "relay")
 """The workers without which the system is not whole."""
-DEFERRING: Final = ("simulator",)
+DEFERRING: Final = ("simulator", "syncer")
 """The workers without which only their own work waits."""
 
 

@@ -534,8 +534,13 @@ async def total(reader: Reader, asked: Asked, wanted: RecordFilter) -> int:
     return int((await reader.tuples(_total_statement(shape), search.values))[0][0])
 
 
+async def connection_terms(reader: Reader, connection_id: UUID, *, at: int) -> Terms:
+    """How the records of a connection spell what they keep besides."""
+    return terms_of(await reader.row(SQL["terms"], {"connection_id": connection_id, "at": at}, TermsRow))
+
+
 async def _terms_of(reader: Reader, asked: Asked) -> Terms:
-    return terms_of(await reader.row(SQL["terms"], asked._asdict(), TermsRow))
+    return await connection_terms(reader, asked.connection_id, at=asked.at)
 
 
 _VALUES_AT: Final = _PAGE_COLUMNS.index(_FIELDS[0])

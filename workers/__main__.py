@@ -1,4 +1,4 @@
-"""`python -m workers projector`, `relay` or `simulator`: one worker in a process of its own; signals, exit codes.
+"""`python -m workers projector`, `relay`, `simulator` or `syncer`: one worker in a process of its own; signals, codes.
 
 `python -m workers republish <company> <after> <to>` has a range of events published once more.
 """
@@ -17,7 +17,9 @@ from prometheus_client import start_http_server
 from eventstore import process
 from eventstore import settings as environment
 from eventstore.db import Database, Unsafe, role_url
-from eventstore.settings import SettingsError, StoreSettings
+from eventstore.keyring import keyring_of
+from eventstore.settings import KeySettings, SettingsError, StoreSettings
+from eventstore.vault import Vault
 from eventstore.wire import Broker
 from projections.settings import EngineSettings
 from workers import outbound
@@ -25,21 +27,28 @@ from workers.projector import Projector
 from workers.relay import Relay
 from workers.settings import WorkerSettings
 from workers.simulator import Simulator
+from workers.syncer import Syncer
 from workers.worker import Worker
 
-NAMES: Final = ("projector", "relay", "simulator")
+NAMES: Final = ("projector", "relay", "simulator", "syncer")
 EXIT_UNSAFE: Final = 77  # as sysexits: permission
 EXIT_SETTINGS: Final = 78  # as sysexits: configuration
 EXIT_USAGE: Final = 64
-OF_THE_API: Final = ("CAIRN_API_", "CAIRN_OPERATOR_", "CAIRN_KEK")
-"""Settings of another package, which a shared environment may hold. Workers hold no keys: they see sealed text."""
+OF_THE_API: Final = ("CAIRN_API_", "CAIRN_OPERATOR_")
+"""Settings of another package, which a shared environment may hold."""
 
 RELAY_CONNECTIONS: Final = 4
 SIMULATOR_CONNECTIONS: Final = 3
+SYNCER_CONNECTIONS: Final = 2
 
 
-def build(name: str, store: StoreSettings, engine: EngineSettings, workers: WorkerSettings) -> Worker:
-    """The worker of this name. Raises SettingsError when it could not run."""
+def build(
+    name: str, store: StoreSettings, engine: EngineSettings, workers: WorkerSettings, keys: KeySettings
+) -> Worker:
+    """The worker of this name. Raises SettingsError when it could not run.
+
+    Only the syncer holds keys, for what upstreams are reached with; the others see sealed text.
+    """
     if store.database_url is None:
         raise SettingsError("CAIRN_DATABASE_URL is not set: a worker of its own needs to be told where PostgreSQL is")
     if store.nats_url is None:
@@ -50,6 +59,9 @@ def build(name: str, store: StoreSettings, engine: EngineSettings, workers: Work
         return Projector(database, broker, engine, workers)
     if name == "simulator":
         return Simulator(_database(store, name, SIMULATOR_CONNECTIONS), broker, store, workers)
+    if name == "syncer":
+        vault = Vault(keyring_of(keys.kek, keys.kek_file))
+        return Syncer(_database(store, name, SYNCER_CONNECTIONS), broker, store, workers, vault)
     return Relay(_database(store, name, RELAY_CONNECTIONS), broker, workers)
 
 
@@ -58,11 +70,11 @@ def _database(store: StoreSettings, name: str, connections: int) -> Database:
     return Database(conninfo, name=name, connections_max=connections)
 
 
-def run(name: str, store: StoreSettings, engine: EngineSettings, workers: WorkerSettings) -> int:
+def run(name: str, store: StoreSettings, engine: EngineSettings, workers: WorkerSettings, keys: KeySettings) -> int:
     """Runs a worker until SIGTERM or SIGINT; the exit code of the process. 0 means that it ended in order."""
     process.begin(store, os.environ, f"cairn-{name}")
     try:
-        return uvloop.run(_until_signalled(build(name, store, engine, workers)))
+        return uvloop.run(_until_signalled(build(name, store, engine, workers, keys)))
     except SettingsError as error:
         print(error, file=sys.stderr)  # noqa: T201  # the operator reads it before there is a log
         return EXIT_SETTINGS
@@ -101,13 +113,13 @@ def main(arguments: list[str], environ: Mapping[str, str]) -> int:
     """The command line."""
     own = {name: value for name, value in environ.items() if not name.startswith(OF_THE_API)}
     try:
-        store, engine, workers = _settings(own)
+        store, engine, workers, keys = _settings(own)
     except SettingsError as error:
         print(error, file=sys.stderr)  # noqa: T201  # the operator reads it before there is a log
         return EXIT_SETTINGS
     match arguments:
         case [name] if name in NAMES:
-            return run(name, store, engine, workers)
+            return run(name, store, engine, workers, keys)
         case ["republish", tenant, after, to] if int(after) < int(to):
             uvloop.run(_republish(store, UUID(tenant), int(after), int(to)))
             return 0
@@ -115,12 +127,15 @@ def main(arguments: list[str], environ: Mapping[str, str]) -> int:
     return EXIT_USAGE
 
 
-def _settings(environ: Mapping[str, str]) -> tuple[StoreSettings, EngineSettings, WorkerSettings]:
-    store, engine, workers = environment.read(StoreSettings, EngineSettings, WorkerSettings, environ=environ)
+def _settings(environ: Mapping[str, str]) -> tuple[StoreSettings, EngineSettings, WorkerSettings, KeySettings]:
+    store, engine, workers, keys = environment.read(
+        StoreSettings, EngineSettings, WorkerSettings, KeySettings, environ=environ
+    )
     assert isinstance(store, StoreSettings)
     assert isinstance(engine, EngineSettings)
     assert isinstance(workers, WorkerSettings)
-    return store, engine, workers
+    assert isinstance(keys, KeySettings)
+    return store, engine, workers, keys
 
 
 if __name__ == "__main__":

@@ -40,11 +40,13 @@ async def test_it_is_ready_when_nothing_is_missing(world: World) -> None:
     async with database.connection() as connection:
         for id_, kind in workers:
             await liveness.beat(connection, id=id_, kind=kind, host="here", waiting=False, moved=True, detail="")
-        assert world.get("/health/ready").json() == {"status": "ready", "degraded": ["no simulator is alive"]}
-        workers.append((uuid4(), "simulator"))
-        await liveness.beat(
-            connection, id=workers[-1][0], kind="simulator", host="here", waiting=False, moved=True, detail=""
-        )
+        missing = ["no simulator is alive", "no syncer is alive"]
+        assert world.get("/health/ready").json() == {"status": "ready", "degraded": missing}
+        for kind in liveness.DEFERRING:
+            workers.append((uuid4(), kind))
+            await liveness.beat(
+                connection, id=workers[-1][0], kind=kind, host="here", waiting=False, moved=True, detail=""
+            )
         assert world.get("/health/ready").json() == {"status": "ready", "degraded": []}
         for id_, _ in workers:
             await liveness.farewell(connection, id_)

@@ -18,7 +18,8 @@ OURS = sorted(name for name, service in SERVICES.items() if "build" in service)
 
 
 def test_every_part_has_its_container() -> None:
-    assert set(SERVICES) == {"postgres", "nats", "migrate", "commands", "queries", "projector", "relay", "simulator"}
+    ours = {"migrate", "commands", "queries", "projector", "relay", "simulator", "syncer"}
+    assert set(SERVICES) == {"postgres", "nats"} | ours
     assert SERVICES["postgres"]["image"] == "postgres:18"
     assert SERVICES["nats"]["image"].startswith("nats:2")
 
@@ -53,7 +54,7 @@ def test_secrets_have_no_default() -> None:
 def test_servers_are_checked_and_awaited() -> None:
     for name in ("postgres", "nats", "commands", "queries"):
         assert "test" in SERVICES[name]["healthcheck"]
-    for name in ("commands", "queries", "projector", "relay", "simulator"):
+    for name in ("commands", "queries", "projector", "relay", "simulator", "syncer"):
         assert SERVICES[name]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
 
 

@@ -29,6 +29,7 @@ async def test_a_broker_that_is_not_there_is_named(settings: StoreSettings) -> N
     assert not findings["workers"].good
     assert "no projector is alive" in findings["workers"].seen
     assert "no simulator is alive" in findings["workers"].seen
+    assert "no syncer is alive" in findings["workers"].seen
 
 
 async def test_a_broker_that_runs_is_greeted(settings: StoreSettings, nats_url: str) -> None:

@@ -215,7 +215,7 @@ def test_records_are_counted() -> None:
     story = scene(BEGAN)
     story.when(recording(changes, processed=9)).then_accepted()
     assert story.state.record_count == 2
-    assert story.state.run.counts == SyncCounts(processed=9, inserted=2, updated=2, returned=1, removed=1)
+    assert story.state.run.counts == SyncCounts(processed=9, inserted=2, updated=1, returned=1, removed=1)
     story.when(recording(MirrorChanges())).then_nothing()
 
 

@@ -71,7 +71,7 @@ def test_a_record_says_what_the_row_says() -> None:
     assert record.values == PfaValues(
         category="Crane", plan_cost=Decimal("1250.50"), plan_start=date(2025, 1, 31), is_actualised=True
     )  # fmt: skip
-    assert record.others == {"weight": "1.5", "built": None, "note": "old"}
+    assert record.others == {"weight": "1.5", "note": "old"}
     assert record.absent == {"forecast_cost": "not published"}
     assert (record.identity, record.ordinal, record.upstream_version) == (("A-1",), 1, "7")
 

@@ -177,7 +177,7 @@ def test_nothing_is_left_when_its_parent_is_killed(folder: Path) -> None:
 def test_it_starts_again_what_dies(folder: Path) -> None:
     system = Up(folder)
     url = system.until_up()
-    for name in ("relay", "projector", "simulator", "commands"):
+    for name in ("relay", "projector", "simulator", "syncer", "commands"):
         system.named(name).kill()
         system.until("ended .SIGKILL.; starting it again")
     for name in ("postgres", "nats-server"):

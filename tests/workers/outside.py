@@ -17,6 +17,7 @@ from eventstore import envelope
 from eventstore.db import Connection, Database, Unavailable, role_url
 from eventstore.wire import Broker, Kept, Stream, StreamOptions
 from tests.eventstore import units
+from tests.keys import KEK
 from workers.outbound import STREAM
 from workers.relay import Relay
 from workers.settings import WorkerSettings
@@ -123,7 +124,12 @@ def process(name: str, database_url: str, nats_url: str, **settings: Any) -> Ite
     """A worker in a process of its own, killed in the end if it still runs."""
     chosen = {f"CAIRN_{key.upper()}": str(value) for key, value in (FAST | settings).items()}
     kept_variables = {key: value for key, value in os.environ.items() if not key.startswith("CAIRN_")}
-    servers = {"CAIRN_DATABASE_URL": database_url, "CAIRN_NATS_URL": nats_url, "CAIRN_LOG_FORMAT": "json"}
+    servers = {
+        "CAIRN_DATABASE_URL": database_url,
+        "CAIRN_NATS_URL": nats_url,
+        "CAIRN_LOG_FORMAT": "json",
+        "CAIRN_KEK": KEK,
+    }
     with subprocess.Popen(
         [sys.executable, "-m", "workers", name], cwd=ROOT, env=kept_variables | servers | chosen, stderr=subprocess.PIPE
     ) as started:

@@ -12,9 +12,10 @@ import pytest
 
 from eventstore import liveness
 from eventstore.db import Database, Unsafe, role_url
-from eventstore.settings import SettingsError, StoreSettings
+from eventstore.settings import KeySettings, SettingsError, StoreSettings
 from eventstore.wire import Broker
 from projections.settings import EngineSettings
+from tests.keys import KEK
 from tests.workers.outside import FAST, ROOT, ended, process, projector_role, until
 from workers import __main__ as command
 from workers.projector import Projector
@@ -127,8 +128,9 @@ async def test_it_refuses_a_role_that_could_bypass_row_level_security(
 @pytest.mark.parametrize("missing", ["database_url", "nats_url"])
 def test_it_says_which_setting_is_missing(name: str, missing: str) -> None:
     whole = StoreSettings(database_url="postgresql://nowhere", nats_url="nats://nowhere")
+    part = msgspec.structs.replace(whole, **{missing: None})
     with pytest.raises(SettingsError, match=missing.upper()):
-        command.build(name, msgspec.structs.replace(whole, **{missing: None}), QUICK, WorkerSettings())
+        command.build(name, part, QUICK, WorkerSettings(), KeySettings(kek=KEK))
 
 
 @every_name

@@ -206,7 +206,10 @@ class HttpKind:
         return {"id": self._id(change), "version": version, "fields": change.fields}
 
     def _id(self, change: Change) -> str:
-        return str(change.identity[self._config.id_field])
+        field = self._config.id_field
+        if field not in change.identity:
+            raise Denied("upstream.not-supported", why=f"what identifies a record has no {field}, which changes go by")
+        return str(change.identity[field])
 
     def _results(self, part: Sequence[Change], document: Any) -> Iterator[PushResult]:
         """One a change: what the upstream left out is unknown, and what it made up is passed over."""
