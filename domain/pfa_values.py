@@ -18,7 +18,7 @@ OtherValue: TypeAlias = str | int | bool | None
 """A value of a field that is only kept: decimals and days as the text they are stored as."""
 
 
-class PfaValues(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class PfaValues(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Every PFA field of a record; None: the upstream has no value, or the mapping no column for it."""
 
     category: str | None = None
@@ -86,7 +86,7 @@ assert set(EDITABLE) == {name for name, field in PFA_FIELDS.items() if field.edi
 assert PfaValues.__struct_fields__ == PfaChange.__struct_fields__ == tuple(PFA_FIELDS)
 
 
-class MirroredRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class MirroredRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A record as its upstream has it.
 
     `identity` are the cells of the identifying columns, `ordinal` tells rows apart that are alike in them; `digest` is
@@ -116,7 +116,7 @@ class RecordChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     absent: dict[str, str] | UnsetType = UNSET
 
 
-class RecordVersion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class RecordVersion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A record whose upstream version moved, and nothing that is mapped."""
 
     record_id: UUID

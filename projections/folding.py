@@ -236,8 +236,11 @@ class Batch:
 
     def touched(self) -> dict[str, list[Key]]:
         """The keys, by table, whose current rows the fold needs. Append-only tables need none."""
-        touched = {name: [key for key, cell in rows.cells.items() if not cell.new] for name, rows in self.rows.items()}
-        return {name: keys for name, keys in touched.items() if keys}
+        return self._sought(self.rows)
+
+    def _sought(self, names: Iterable[str]) -> dict[str, list[Key]]:
+        sought = {name: [key for key, cell in self.rows[name].cells.items() if not cell.new] for name in names}
+        return {name: keys for name, keys in sought.items() if keys}
 
     def right_to_trust(self) -> bool:
         """After the fold: whether a row that holds all the same cannot escape notice. The table refuses a second one;
@@ -297,7 +300,7 @@ class Batch:
                 for key in each.amounts:
                     into.cell(key)
             self._sums.append((into, added))
-        return {name: keys for name, keys in self.touched().items() if name in tables}
+        return self._sought(tables)
 
     def add_up(self) -> None:
         """Puts the changes into the sums, each event's into versions of its own."""

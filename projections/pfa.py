@@ -90,7 +90,7 @@ Plain = str | bool | None
 """A value as JSON has it: an amount and a day as text."""
 
 
-class RecordRow(msgspec.Struct, frozen=True):
+class RecordRow(msgspec.Struct, frozen=True, gc=False):
     """A record as its upstream has it. Amounts are cents; a group that is blank is the empty text."""
 
     mirror_key: int
@@ -348,7 +348,9 @@ def found_by(identity: Iterable[str], description: str | None, *groups: str) -> 
         found = _PLAIN.findall(text.lower())
     else:
         found = [word.folded for chunk in words.chunks(text) for word in chunk]
-    return " ".join(dict.fromkeys(word[: words.WORD_CHARACTERS_MAX] for word in found[:WORDS_MAX]))
+    if len(text) > words.WORD_CHARACTERS_MAX and max(map(len, found), default=0) > words.WORD_CHARACTERS_MAX:
+        found = [word[: words.WORD_CHARACTERS_MAX] for word in found]
+    return " ".join(dict.fromkeys(found[:WORDS_MAX]))
 
 
 def inserted(seen: Seen) -> Iterator[tuple[Key, tuple[int, MirroredRecord]]]:

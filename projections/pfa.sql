@@ -46,10 +46,10 @@ create index if not exists pfa_records_words on pfa_records using gin ((array_to
   where not removed;
 create index if not exists pfa_records_number on pfa_records (mirror_key, record_no) where not removed;
 create index if not exists pfa_records_removed on pfa_records (mirror_key, record_no) where removed;
-create index if not exists pfa_records_category on pfa_records (mirror_key, category, record_no) where not removed;
-create index if not exists pfa_records_source on pfa_records (mirror_key, source, record_no) where not removed;
-create index if not exists pfa_records_class on pfa_records (mirror_key, record_class, record_no) where not removed;
-create index if not exists pfa_records_area on pfa_records (mirror_key, area, record_no) where not removed;
+create index if not exists pfa_records_category on pfa_records (mirror_key, category) where not removed;
+create index if not exists pfa_records_source on pfa_records (mirror_key, source) where not removed;
+create index if not exists pfa_records_class on pfa_records (mirror_key, record_class) where not removed;
+create index if not exists pfa_records_area on pfa_records (mirror_key, area) where not removed;
 create index if not exists pfa_records_plan on pfa_records (mirror_key, plan_cost, record_no) where not removed;
 create index if not exists pfa_records_forecast on pfa_records (mirror_key, forecast_cost, record_no) where not removed;
 create index if not exists pfa_records_actual on pfa_records (mirror_key, actual_cost, record_no) where not removed;

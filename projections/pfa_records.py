@@ -404,11 +404,7 @@ class _Search:
 
     def _walked(self, served: Sequence[int], sort: Sort) -> int | None:
         """The condition that the index of the page's order serves too."""
-        for number in served:
-            each = self.conditions[number]
-            if each.about == sort or (sort == "record_no" and each.about in GROUPS and " any " not in each.served):
-                return number
-        return None
+        return next((number for number in served if self.conditions[number].about == sort), None)
 
     async def _fewest(self, served: Sequence[int]) -> _Way | None:
         """The condition that means the fewest records, if they are few enough to be gathered."""
@@ -475,6 +471,8 @@ async def page(
     """The records that a filter means in the asking user's view, in order of a field, those without it last, and then
     of their number; those that follow `after`.
     """
+    if sort in GROUPS and not wanted.removed:
+        return await _by_group(reader, asked, wanted, sort=sort, descending=descending, limit=limit, after=after)
     search = _Search(reader, asked, wanted)
     way = await search.way(sort)
     phases = [False] if sort in _ALWAYS_GIVEN else [False, True]
@@ -495,6 +493,71 @@ async def page(
             break
     records = [_merged(row, terms) for row in rows]
     return Page(records, place_of(records[-1], sort) if len(rows) >= limit and records else None)
+
+
+async def _by_group(
+    reader: Reader,
+    asked: Asked,
+    wanted: RecordFilter,
+    *,
+    sort: Sort,
+    descending: bool,
+    limit: int,
+    after: After | None,
+) -> Page:
+    """Group after group, as the sums know them: one with many records by itself, few with few at once."""
+    groups = await _groups(reader, asked, sort, getattr(wanted, sort), descending=descending)
+    if after is not None:
+        first = str(after.value or "")
+        groups = [each for each in groups if each[0] == first or (each[0] < first) == descending]
+    records: list[MergedRecord] = []
+    while groups and len(records) < limit:
+        going_on = after if after is not None and groups[0][0] == (after.value or "") else None
+        some = _at_once(groups, limit, alone=going_on is not None)
+        del groups[: len(some)]
+        narrowed = wanted.model_copy(update={sort: tuple(some)})
+        left = limit - len(records)
+        if len(some) == 1:
+            on = None if going_on is None else After(None, going_on.record_no)
+            found = await page(reader, asked, narrowed, descending=descending, limit=left, after=on)
+            records += found.records
+        else:
+            records += await _few_groups(reader, asked, narrowed, sort=sort, descending=descending, limit=left)
+    return Page(records, place_of(records[-1], sort) if len(records) >= limit and records else None)
+
+
+def _at_once(groups: Sequence[tuple[str, int]], limit: int, *, alone: bool) -> list[str]:
+    (first, together), *others = groups
+    some = [first]
+    for name, count in others:
+        if alone or together >= limit or together + count > GATHERED_MAX:
+            break
+        some.append(name)
+        together += count
+    return some
+
+
+async def _groups(
+    reader: Reader, asked: Asked, sort: Sort, given: Sequence[str], *, descending: bool
+) -> list[tuple[str, int]]:
+    """The groups that the asking user's view has, in order, each with its number of records."""
+    axis, column = _AXIS_OF[sort]
+    statement = _template("groups").format(axis=sql.Literal(axis), column=sql.Identifier("s", column)).as_bytes()
+    values = asked._asdict() | {"drafts_id": drafts_of(asked.user_id, asked.connection_id)}
+    found = [(name, count) for name, count in await reader.tuples(statement, values) if not given or name in given]
+    return sorted(found, reverse=descending)
+
+
+async def _few_groups(
+    reader: Reader, asked: Asked, wanted: RecordFilter, *, sort: Sort, descending: bool, limit: int
+) -> list[MergedRecord]:
+    search = _Search(reader, asked, wanted)
+    driving = next(number for number, each in enumerate(search.conditions) if each.about == sort)
+    way = _Way(driving, gathered=True, searched=LOOK if search.search else "")
+    shape = search.shape(way, sort, descending=descending, blank=False, after=False)
+    rows = await reader.tuples(_page_statement(shape), search.values | {"limit": limit})
+    terms = await _terms_of(reader, asked)
+    return [_merged(row, terms) for row in rows]
 
 
 def place_of(record: MergedRecord, sort: Sort) -> After:

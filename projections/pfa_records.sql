@@ -65,6 +65,12 @@ select count(*) from (
 ) r
 where {searched} @@ %(search)s::tsquery
 
+-- name: groups : those that a user's view has, each with its number of records
+select {column}, sum(s.records)::bigint from pfa_sums s
+where s.of = any (array[%(connection_id)s, %(drafts_id)s]::uuid[]) and s.axis = {axis}
+  and s.valid_from <= %(at)s and s.valid_to >= %(at)s::bigint + 1
+group by 1 having sum(s.records) > 0
+
 -- name: matching : every record that is meant, up to a limit
 select * from ({parts}) as p limit %(limit)s
 

@@ -207,6 +207,16 @@ class Story:
             ),
         )
 
+    def insert(self, record_id: UUID, description: str) -> None:
+        """A record of nothing but a description, told of by itself."""
+        values = PfaValues(description=description)
+        record = MirroredRecord(record_id=record_id, identity=(f"{record_id.int}",), digest="0" * 32, values=values)
+        self.now.records[record_id] = Mirrored(self.position * 4_096, values, {}, {}, "")
+        changes = MirrorChanges(inserted=(record,))
+        event = RecordsChanged(connection_id=CONNECTION, run_id=RUN, mapping_version=1, changes=changes)
+        self.events.append((mirror_of(CONNECTION), event))
+        self.after.append(deepcopy(self.now))
+
     def _update(self, record_id: UUID, known: Mirrored) -> RecordChange:
         wanted, before = asdict(self.values()), asdict(known.values)
         names = self.random.sample(list(wanted), self.random.randint(1, 5))

@@ -11,21 +11,24 @@ from uuid import UUID
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from uuid_utils.compat import uuid7
 
+from domain.baselines import Baselines, Selection
 from domain.decider import Event
 from domain.pfa_values import PfaValues
 from domain.record_filter import AMOUNTS, DAYS, GROUPS, AmountRange, DayRange, RecordFilter
 from eventstore import log
 from eventstore.db import Reader
 from eventstore.log import POSITION_MAX, Check, NewEvent, Unit
-from projections import pfa, pfa_figures, pfa_records, words
+from eventstore.transact import LookedUp
+from projections import builds, pfa, pfa_figures, pfa_lookups, pfa_records, rebuild, words
 from projections.pfa import plain
 from projections.pfa_figures import Figures
 from projections.pfa_records import SORTS, After, Asked, MergedRecord, Sort
 from tests.projections import mirrored
 from tests.projections.conftest import Company, World
-from tests.projections.mirrored import CONNECTION, USERS, Story
+from tests.projections.mirrored import CONNECTION, RECORDS, USERS, Story
 
 SOMEBODY_ELSE = UUID(int=603)
 SHORT = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
@@ -273,3 +276,169 @@ async def check_records(company: Company, asked: Asked, question: Question, now:
     assert [as_shown(record) for record in found] == [shown(now, user, record_id) for record_id in ordered]
     async with company.reading() as reader:
         assert await pfa_records.total(reader, asked, wanted) == len(meant)
+
+
+@SHORT
+@given(seed=st.integers(0, 2**32), count=st.integers(5, 30), cuts=st.lists(st.integers(1, 7), min_size=1, max_size=9))
+async def test_batches_do_not_matter(world: World, seed: int, count: int, cuts: list[int]) -> None:
+    company, story = await told(world, Random(seed), count)
+    engine = await world.engine([pfa.projection], projection_batch_events_max=3)
+    [target] = engine.targets.values()
+    async with world.projector.connection() as connection, connection.transaction():
+        build = await builds.create(connection, pfa.projection, "scratch")
+        beside = await engine.target(connection, build)
+    reached = 0
+    for cut in cuts:
+        reached = min(reached + cut, len(story.events))
+        await engine.advance(company.tenant, targets=[target], to=reached)
+    await engine.advance(company.tenant, targets=[target])
+    await engine.advance(company.tenant, targets=[beside])
+    await _nothing_waits(company)
+    for at in (reached, len(story.events)):
+        async with world.projector.bound(company.tenant) as reader:
+            assert await target.tables.digests(reader, at) == await beside.tables.digests(reader, at)
+
+
+async def test_a_record_its_history_and_what_decisions_ask(world: World) -> None:
+    company, story = await told(world, Random(7), 60)
+    engine = await world.engine([pfa.projection])
+    await engine.advance(company.tenant)
+    now = story.now
+    lookups = pfa_lookups.answers(world.reader, _at_once)
+    for user in USERS:
+        asked = Asked(CONNECTION, user)
+        for record_id in RECORDS:
+            async with company.reading() as reader:
+                found = await pfa_records.record(reader, asked, record_id)
+                versions = await pfa_records.history(reader, CONNECTION, record_id, at=POSITION_MAX)
+            if record_id not in now.records:
+                assert found is None
+                assert versions == []
+                continue
+            assert found is not None
+            assert as_shown(found.merged) == shown(now, user, record_id)
+            assert found.baseline == now.records[record_id].values
+            for version in versions:
+                then = story.after[version.position].records[record_id]
+                assert (version.values, version.removed, version.others) == (then.values, then.removed, then.others)
+            assert len(versions) > 1
+    looked = Baselines(connection_id=CONNECTION, record_ids=RECORDS, position=20)
+    answer: Any = await lookups[Baselines](LookedUp(company.tenant, USERS[0], looked))
+    assert answer.position == len(story.events)
+    assert {key: each.values for key, each in answer.now.items()} == {key: r.values for key, r in now.records.items()}
+    assert {key: each.values for key, each in answer.then.items()} == {
+        key: record.values for key, record in story.after[20].records.items()
+    }
+    assert set(answer.moved_at) == set(now.records)
+    wanted = RecordFilter(category=("Crane",))
+    selected: Any = await lookups[Selection](
+        LookedUp(company.tenant, USERS[0], Selection(connection_id=CONNECTION, filter=wanted, limit=100))
+    )
+    meant = [record_id for record_id in now.records if means(wanted, now, USERS[0], record_id)]
+    assert (selected.matching, {*selected.records}) == (len(meant), {*meant})
+    none = Selection(connection_id=CONNECTION, filter=wanted, limit=0)
+    refused: Any = await lookups[Selection](LookedUp(company.tenant, USERS[0], none))
+    assert (refused.matching, refused.records) == (len(meant), {})
+
+
+async def _at_once(tenant: UUID, model: str, position: int) -> None:
+    """Nobody writes in these tests while something is looked up."""
+
+
+async def test_a_preview_says_what_the_drafts_then_make(world: World) -> None:
+    company, story = await told(world, Random(3), 40)
+    engine = await world.engine([pfa.projection])
+    await engine.advance(company.tenant)
+    asked, wanted = Asked(CONNECTION, USERS[0]), RecordFilter(record_class=("Open",))
+    meant = [record_id for record_id in story.now.records if means(wanted, story.now, USERS[0], record_id)]
+    before = [story.now.merged(USERS[0], record_id) for record_id in meant]
+    later = [replace(values, forecast_cost=Decimal("10.00"), source="Lease") for values in before]
+    async with company.reading() as reader:
+        effect = await pfa_figures.preview(reader, asked, wanted, _leased, limit=100)
+        beyond = await pfa_figures.preview(reader, asked, wanted, _leased, limit=1)
+    assert len(meant) > 1
+    assert (effect.matching, effect.before, effect.after) == (len(meant), figures(before), figures(later))
+    assert (beyond.matching, beyond.after) == (len(meant), None)
+
+
+def _leased(record: MergedRecord) -> PfaValues:
+    return replace(record.values, forecast_cost=Decimal("10.00"), source="Lease")
+
+
+async def test_companies_see_nothing_of_each_other(world: World) -> None:
+    company, story = await told(world, Random(5), 30)
+    other = world.company()
+    engine = await world.engine([pfa.projection])
+    await engine.advance(company.tenant)
+    asked = Asked(CONNECTION, USERS[0])
+    async with other.reading() as reader:
+        assert (await pfa_records.page(reader, asked, RecordFilter())).records == []
+        assert await pfa_figures.kpis(reader, asked, ("category", "source")) == []
+        assert await pfa_figures.state(reader, asked) is None
+        assert await pfa_records.record(reader, asked, RECORDS[0]) is None
+    async with other.reading() as reader:
+        assert (await pfa_records.page(reader, asked, RecordFilter(search="crane"))).records == []
+    assert story.now.records
+
+
+async def test_pages_neither_skip_nor_repeat_what_stays_while_others_write(world: World) -> None:
+    company = world.company()
+    story = Story(Random(11))
+    story.tell(80)
+    half = len(story.events) // 2
+    await append(company, story.events)
+    engine = await world.engine([pfa.projection])
+    await engine.advance(company.tenant, to=half)
+    asked, seen, after = Asked(CONNECTION, USERS[0]), list[UUID](), None
+    there = {record_id for record_id, each in story.after[half].records.items() if not each.removed}
+    for position in range(half + 1, len(story.events) + 1):
+        async with company.reading() as reader:
+            page = await pfa_records.page(reader, asked, RecordFilter(), limit=1, after=after)
+        seen += [record.record_id for record in page.records]
+        await engine.advance(company.tenant, to=position)
+        stays = {record_id for record_id, each in story.after[position].records.items() if not each.removed}
+        there &= stays
+        after = page.after
+        if after is None:
+            break
+    assert after is None
+    assert len(seen) == len({*seen})
+    assert there <= {*seen}
+
+
+async def test_a_rebuild_is_what_is_live(world: World) -> None:
+    company, story = await told(world, Random(13), 40)
+    engine = await world.engine([pfa.projection])
+    await engine.advance(company.tenant)
+    rebuilt = await rebuild.rebuild(world.projector, "pfa")
+    assert rebuilt.differences == []
+    async with company.reading() as reader:
+        await check_figures(reader, Asked(CONNECTION, USERS[0]), story.now)
+    question = Question(RecordFilter(search="crane"), "category", descending=True)
+    await check_records(company, Asked(CONNECTION, USERS[0]), question, story.now)
+
+
+async def test_words_of_any_kind_are_found(world: World) -> None:
+    long = "x" * 5_000
+    texts = ["Straße 12-A", long, 'tab\tbed \\ "quoted"', "日本 crane", "İstanbul", "", "_under_score"]
+    story = Story(Random(1))
+    for number, text in enumerate(texts):
+        story.insert(UUID(int=900 + number), text)
+    company = world.company()
+    await append(company, story.events)
+    engine = await world.engine([pfa.projection])
+    await engine.advance(company.tenant)
+    await _nothing_waits(company)
+    asked = Asked(CONNECTION, USERS[0])
+    for typed, number in (
+        ("strasse", 0),
+        ("12-a", 0),
+        (long, 1),
+        ("bed quot", 2),
+        ("日本", 3),
+        ("istan", 4),
+        ("under", 6),
+    ):
+        async with company.reading() as reader:
+            found = await pfa_records.page(reader, asked, RecordFilter.model_construct(search=typed))
+        assert [record.record_id for record in found.records] == [UUID(int=900 + number)], typed
