@@ -30,6 +30,7 @@ from domain.mirror_events import (
     SyncFault,
     SyncFinished,
     SyncRequested,
+    mirror_of,
 )
 from domain.registry import OF_UPSTREAMS
 from eventstore.db import Reader
@@ -116,15 +117,7 @@ class MirrorRow(msgspec.Struct, frozen=True):
     failed_at: datetime | None
 
 
-class Connection(msgspec.Struct, frozen=True, kw_only=True):
-    """A connection to an upstream. `status`: open, disabled or closed, with the reason it was given.
-
-    `upstream` is how it is reached; what it is reached with is shown to nobody, only whether there is something
-    (`has_credentials`) and since when. `mapping_version` is 0 before the first mapping. `records` is the number of
-    records mirrored, those gone upstream not among them; `last_synced_at` when a sync last finished, `last_failed_at`
-    when one last failed, null when none has failed since; `syncing` the run that is requested or under way.
-    """
-
+class _Read(msgspec.Struct, frozen=True, kw_only=True):
     connection_id: UUID
     name: str
     kind: str
@@ -145,6 +138,19 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
     last_run_id: UUID | None
     last_synced_at: datetime | None
     last_failed_at: datetime | None
+
+
+class Connection(_Read, frozen=True, kw_only=True):
+    """A connection to an upstream. `status`: open, disabled or closed, with the reason it was given.
+
+    `upstream` is how it is reached; what it is reached with is shown to nobody, only whether there is something
+    (`has_credentials`) and since when. `mapping_version` is 0 before the first mapping. `records` is the number of
+    records mirrored, those gone upstream not among them; `last_synced_at` when a sync last finished, `last_failed_at`
+    when one last failed, null when none has failed since; `syncing` the run that is requested or under way. `mirror_id`
+    is the id that commands about syncs go to.
+    """
+
+    mirror_id: UUID
 
 
 class RunListed(msgspec.Struct, frozen=True, kw_only=True):
@@ -425,18 +431,19 @@ async def connections(
 ) -> list[Connection]:
     """A page of connections by id, those after `after`."""
     values = {"at": at, "limit": limit, "after": after or UUID(int=0), "status": status}
-    return [_shown(row) for row in await reader.rows(projection.sql["connections"], values, Connection)]
+    return [_shown(row) for row in await reader.rows(projection.sql["connections"], values, _Read)]
 
 
 async def connection(reader: Reader, connection_id: UUID, *, at: int) -> Connection | None:
     """One connection."""
     values = {"at": at, "connection_id": connection_id}
-    row = await reader.row(projection.sql["connection"], values, Connection)
+    row = await reader.row(projection.sql["connection"], values, _Read)
     return None if row is None else _shown(row)
 
 
-def _shown(row: Connection) -> Connection:
-    return replace(row, schedule=msgspec.convert(row.schedule, Schedule | None))
+def _shown(row: _Read) -> Connection:
+    schedule = msgspec.convert(row.schedule, Schedule | None)
+    return Connection(**asdict(row) | {"schedule": schedule}, mirror_id=mirror_of(row.connection_id))
 
 
 async def mappings(
