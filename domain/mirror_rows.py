@@ -4,6 +4,7 @@ The values are those of `typed_rows`, and a digest is the first half of its dige
 not read again, since most cells of a column repeat: categories, days, blanks.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import date
 from decimal import Decimal
@@ -16,12 +17,15 @@ from msgspec import UNSET
 
 from domain.cells import Absent, Unreadable, Value, as_text, reader_of
 from domain.faults import Fault
-from domain.mapping import FieldMapping, MappedField
+from domain.mapping import DecimalSign, FieldMapping, MappedField
+from domain.pfa import FieldType
 from domain.pfa_values import MirroredRecord, OtherValue, PfaChange, PfaValue, PfaValues, RecordChange
 from domain.typed_rows import Identities, RecordKey, Row, RowReader, TypedRecord, canonical, restored, stored
 
-CELLS_KEPT: Final = 20_000
-"""Cells of a column that are remembered."""
+CELLS_KEPT: Final = 4_000
+"""Cells of a column that are remembered: more than there are days in ten years."""
+_AMOUNT: Final = re.compile(r"(?:0|[1-9][0-9]{0,12})\.[0-9][0-9]")
+"""Most amounts, and hardly one comes twice: these read alike under any decimal sign but the comma."""
 DIGEST_BYTES: Final = 16
 BLANK: Final = "blank"
 
@@ -84,7 +88,7 @@ def change_of(was: Mirrored, row: ReadRow) -> RecordChange:
 class _Column:
     """How one field is read. `name` is what its absence is told under: the PFA field, where it feeds one."""
 
-    __slots__ = ("_before", "_read", "cells", "feeds", "name", "upstream")
+    __slots__ = ("_before", "_is_amount", "_read", "cells", "feeds", "name", "upstream")
 
     def __init__(self, field: MappedField, mapping: FieldMapping) -> None:
         self.upstream = field.upstream
@@ -93,9 +97,14 @@ class _Column:
         self.cells: dict[object, _Read] = {}
         self._read = reader_of(field, mapping)
         self._before = _encode(field.name) + b":"
+        plainly = field.type is FieldType.MONEY and field.decimal_sign is not DecimalSign.COMMA and field.feeds
+        self._is_amount = _AMOUNT.fullmatch if plainly else None
 
     def read(self, cell: object) -> _Read:
         """Raises Unreadable."""
+        if self._is_amount is not None and type(cell) is str and self._is_amount(cell):
+            written = cell.rstrip("0").rstrip(".")
+            return self._before + b'"' + written.encode() + b'"', Decimal(cell), None
         value = self._read(cell)
         fragment = self._before + _encode(stored(value))
         if isinstance(value, Absent):
@@ -122,7 +131,8 @@ class MirrorRows:
         self.identities = Identities(mapping, namespace, whole=whole)
         self.mapping = mapping
         self._slow = RowReader(mapping)
-        self._columns = [_Column(field, mapping) for field in sorted(mapping.fields, key=lambda each: each.name)]
+        columns = [_Column(field, mapping) for field in sorted(mapping.fields, key=lambda each: each.name)]
+        self._places = [(each.upstream, each.cells.get, each.feeds is not None, each) for each in columns]
         self._version: Callable[[Row], str | None] = _version_in(mapping.version_column)
 
     def read(self, row: Row) -> ReadRow | tuple[RecordKey | None, tuple[Fault, ...]]:
@@ -142,18 +152,18 @@ class MirrorRows:
         others: dict[str, OtherValue] = {}
         absent: dict[str, str] = {}
         omitted = self.mapping.omitted_means_blank
-        for column in self._columns:
-            cell = row.get(column.upstream) if omitted else row[column.upstream]
-            found = column.cells.get(cell) if type(cell) is str else None
+        for upstream, remembered, target, column in self._places:
+            cell = row.get(upstream) if omitted else row[upstream]
+            try:
+                found = remembered(cell)  # text alone is remembered, and equals nothing but text
+            except TypeError:  # a list or an object
+                found = None
             fragment, value, reason = column.read(cell) if found is None else found
             fragments.append(fragment)
-            if reason is not None:
-                absent[column.name] = reason
             if value is not None:
-                if column.feeds is None:
-                    others[column.name] = value
-                else:
-                    fed[column.feeds] = value
+                (fed if target else others)[column.name] = value
+            elif reason is not None:
+                absent[column.name] = reason
         digest = sha256(b"{" + b",".join(fragments) + b"}").digest()[:DIGEST_BYTES]
         return ReadRow(key, digest, self._version(row), fed, others, absent)
 

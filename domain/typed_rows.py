@@ -161,10 +161,11 @@ class Identities:
 
     def of(self, row: Row) -> RecordKey | Fault:
         """The row's key, or why it has none."""
-        missing = [column for column in self._columns if column not in row]
-        if missing:
-            return Fault((missing[0],), "column_missing", "The row does not have this column, which identifies it")
-        cells = tuple(as_text(row[column]) for column in self._columns)
+        try:
+            cells = tuple([as_text(row[column]) for column in self._columns])
+        except KeyError as missing:
+            column = str(missing.args[0])
+            return Fault((column,), "column_missing", "The row does not have this column, which identifies it")
         if not any(cells):
             return Fault((self._columns[0],), "identity_blank", "Every column that identifies the row is blank")
         found = record_id(self._namespace, cells, 1)

@@ -76,9 +76,8 @@ def test_a_record_says_what_the_row_says() -> None:
     assert (record.identity, record.ordinal, record.upstream_version) == (("A-1",), 1, "7")
 
 
-CELLS = st.sampled_from(
-    ["", " ", "0", "1", "1.50", "n/p", "2025-01-31", "2025-02-01", "yes", "no", "Crane", "a\nb", "é", "x,y"]
-)
+AMOUNTS = ["0", "1", "1.50", "0.00", "10.00", "007.10", "-3.20", "1,250.50", "99999999999999.99"]
+CELLS = st.sampled_from(["", " ", *AMOUNTS, "n/p", "2025-01-31", "2025-02-01", "yes", "no", "Crane", "a\nb", "é"])
 ROWS = st.fixed_dictionaries(
     {"Id": st.sampled_from(["A", "B", "C"])}
     | {name: CELLS | st.none() | st.booleans() | st.integers(0, 2) | st.just(1.5) for name in ROW if name != "Id"}
