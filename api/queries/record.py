@@ -132,6 +132,13 @@ class RecordPage(msgspec.Struct, frozen=True):
     meta: Meta
 
 
+class _Place(msgspec.Struct, frozen=True):
+    """Where a page ended, and how many records came until then."""
+
+    after: After
+    before: int
+
+
 class RecordVersion(msgspec.Struct, frozen=True, kw_only=True):
     """What the upstream said of a record from a position on. `was`: the values before, of those that changed."""
 
@@ -205,7 +212,8 @@ async def _page(
 ) -> Response[RecordPage]:
     asked = _asked(paged, id)
     state = await _state(paged, asked)
-    after = paged.after(After)
+    place = paged.after(_Place)
+    before = 0 if place is None else place.before
     page = await pfa_records.page(
         paged.reader,
         asked,
@@ -213,12 +221,14 @@ async def _page(
         sort=sort,
         descending=direction == "descending",
         limit=paged.limit + 1,
-        after=after,
+        after=None if place is None else place.after,
     )
-    shown = paged.page(page.records, lambda record: pfa_records.place_of(record, sort)).content
-    whole = len(shown.items) if after is None and shown.next is None else None
-    matching = await _matching(paged, asked, wanted, state, exactly=exactly) if whole is None else whole
-    meta = _meta(asked, state, len(page.records) if matching is None else matching, at_least=matching is None)
+    shown = paged.page(
+        page.records, lambda record: _Place(pfa_records.place_of(record, sort), before + paged.limit)
+    ).content
+    known = before + len(page.records)
+    matching = await _matching(paged, asked, wanted, state, exactly=exactly) if shown.next is not None else known
+    meta = _meta(asked, state, known if matching is None else matching, at_least=matching is None)
     return paged.answer(RecordPage([_shown(each) for each in shown.items], shown.next, shown.position, meta))
 
 

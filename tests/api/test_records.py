@@ -166,6 +166,8 @@ def test_pages_follow_any_order(connection: UUID, ada: Person) -> None:
 def test_what_is_not_counted_says_at_least(connection: UUID, ada: Person) -> None:
     page = ada.records(plan_cost_least="1", limit=2)
     assert (page["meta"]["matching"], page["meta"]["at_least"]) == (3, True)
+    last = ada.records(plan_cost_least="1", limit=2, cursor=page["next"])
+    assert (last["meta"]["matching"], last["meta"]["at_least"], last["next"]) == (4, False, None)
     counted = ada.records(plan_cost_least="1", limit=2, count=True)
     assert (counted["meta"]["matching"], counted["meta"]["at_least"]) == (4, False)
     by_group = ada.records(category="Forklift", limit=1)["meta"]
