@@ -65,8 +65,8 @@ $(measuring): requirements/bench.txt $(installed)
 	$(python) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
 	@touch $@
 
-bench: $(measuring) ## benchmarks against peers and limits
-	@$(python) -m bench
+bench: $(measuring) ## benchmarks against peers and limits; only=mirror: one of them; full=1: as large as goals say; records=N
+	@$(python) -m bench $(only) $(if $(full),--full) $(if $(records),--records $(records))
 
 soak: $(measuring) ## memory under load and an outage of the broker, minutes; full=1: ten minutes, and an hour's backlog
 	@$(python) -m bench memory outage $(if $(full),--full)

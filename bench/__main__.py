@@ -24,6 +24,7 @@ from bench import (
     http,
     long_stream,
     memory,
+    mirror,
     outage,
     project,
     relay,
@@ -51,6 +52,7 @@ FIGURES: dict[str, ModuleType] = {
     "long_stream": long_stream,
     "estimating": estimating,
     "memory": memory,
+    "mirror": mirror,
     "simulation": simulation,
     "outage": outage,
 }
@@ -67,7 +69,9 @@ def main() -> None:
     unknown = [name for name in arguments.figures if name not in FIGURES]
     if unknown:
         parser.error(f"no such figure: {', '.join(unknown)}; there are {', '.join(FIGURES)}")
-    options = Options(rounds=arguments.rounds, seconds=arguments.seconds, full=arguments.full)
+    options = Options(
+        rounds=arguments.rounds, seconds=arguments.seconds, full=arguments.full, records=arguments.records
+    )
     process.calm_collector()  # as the processes of the product do
     reports = []
     for name in arguments.figures or FIGURES:
@@ -91,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=Options().rounds, help="default: %(default)s")
     parser.add_argument("--seconds", type=float, default=Options().seconds, help="of each arm, default: %(default)s")
     parser.add_argument("--full", action="store_true", help="the sizes and times the goals name; takes long")
+    parser.add_argument("--records", type=int, metavar="N", help="mirrored records, for the figure mirror")
     parser.add_argument("--json", type=Path, help="where the values go; default: a file of its own in bench/results")
     return parser
 

@@ -80,13 +80,18 @@ class Mirrored:
             if answer.status_code != 503:
                 raise RuntimeError(answer.text)
 
-    def client(self, member: Member | None = None) -> Client:
-        """What the asking user, or another, sees."""
-        return Client(self.product.url, (member or self.asking).token, timeout_seconds=PATIENCE_SECONDS)
+    def look(self, path: str, newer_than: str | None = None) -> dict[str, Any]:
+        """What the asking user sees. Raises RuntimeError."""
+        after = {} if newer_than is None else {"Cairn-After": newer_than}
+        answer = self.owner.http.get(path, headers=self.headers() | after)
+        if not answer.is_success:
+            raise RuntimeError(f"{path}: {answer.status_code} {answer.text}")
+        found: dict[str, Any] = answer.json()
+        return found
 
     def position(self) -> int:
         """The one that pages are of now."""
-        return int(self.owner.get(self.path(limit=1))["position"])
+        return int(self.look(self.path(limit=1))["position"])
 
     def path(self, part: str = "records", **query: object) -> str:
         """Of what is asked of the connection."""

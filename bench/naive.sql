@@ -61,6 +61,12 @@ where (m.data || coalesce(d.changes, '{}'))->>'category' = %(category)s
   and left((m.data || coalesce(d.changes, '{}'))->>'forecast_start', 7) = %(month)s
 order by m.id limit 100
 
+-- name: filtered_ids
+select m.id
+from naive_mirror m left join naive_drafts d on d.user_id = %(user_id)s and d.record_id = m.id
+where (m.data || coalesce(d.changes, '{}'))->>'category' = %(category)s
+  and left((m.data || coalesce(d.changes, '{}'))->>'forecast_start', 7) = %(month)s
+
 -- name: sorted
 select m.id, m.data || coalesce(d.changes, '{}') as data
 from naive_mirror m left join naive_drafts d on d.user_id = %(user_id)s and d.record_id = m.id

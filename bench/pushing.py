@@ -14,7 +14,7 @@ import httpx
 from bench.measure import Line, Options, ratios
 from bench.mirrored import Mirrored
 from bench.product import ROOT, Product
-from cairn.client import Command
+from cairn.client import Client, Command, token_of
 from domain.drafts_events import drafts_of
 from domain.typed_rows import record_id
 from examples.upstream.fields import WITHHELD
@@ -127,15 +127,14 @@ def _committed(mirrored: Mirrored, ids: Sequence[str], turn: int) -> float:
         "connection_id": str(mirrored.connection),
         "drafts_id": str(drafts_of(mirrored.asking.id, mirrored.connection)),
     }
-    user = mirrored.client()
-    began = time.perf_counter()
-    user.send(Command("changeset", changeset, "open-changeset", body))
-    while True:
-        answer = user.http.get(f"/changesets/{changeset}", params={"wait_seconds": WAIT_SECONDS})
-        if answer.is_success and answer.json()["status"] != "open":
-            break
-    seconds = time.perf_counter() - began
-    assert answer.json()["status"] == "finished", answer.text
+    with Client(mirrored.product.url, mirrored.asking.token) as user:
+        began = time.perf_counter()
+        token = token_of(user.send(Command("changeset", changeset, "open-changeset", body)))
+        found: dict[str, Any] = {"status": "open"}
+        while found["status"] == "open":
+            found = mirrored.look(f"/changesets/{changeset}?wait_seconds={WAIT_SECONDS}", token)
+        seconds = time.perf_counter() - began
+    assert found["status"] == "finished", found
     return seconds
 
 
