@@ -196,28 +196,28 @@ class _Company:
     def _deep(self) -> str:
         """The path of a page so far down, walked to once."""
         mirrored, seen = self.mirrored, 0
-        path = mirrored.path(limit=200)
+        path = mirrored.path(limit=500)
         while seen < self._deep_at():
             page = mirrored.look(path)
             seen += len(page["items"])
-            path = mirrored.path(limit=200, cursor=page["next"])
-        return path.replace("limit=200", f"limit={PAGE}")
+            path = mirrored.path(limit=500, cursor=page["next"])
+        return path.replace("limit=500", f"limit={PAGE}")
 
     def must_agree(self) -> None:
         """The product's merged sums and a filtered page are those that the naive design finds in all its records."""
         theirs = {(row[0], row[1]): row[2:] for row in self._rows("kpis")}
-        items = self.mirrored.look(self.mirrored.path("kpis", by="category,source"))["items"]
+        items = self.mirrored.look(self.mirrored.path("kpis", by="category,source"))["groups"]
         mine = {
             (item["groups"]["category"] or None, item["groups"]["source"] or None): item["merged"] for item in items
         }
         for group, (count, plan, forecast, actual, over) in theirs.items():
             found = mine[group]
             sums = [found["plan_cost"], found["forecast_cost"], found["actual_cost"]]
-            assert (found["count"], found["actualised_count"]) == (count, over), (group, found, count, over)
+            assert (found["records"], found["actualised"]) == (count, over), (group, found, count, over)
             for one, other in zip(sums, (plan, forecast, actual), strict=True):
                 assert Decimal(one or 0) == round(Decimal(other or 0), 2), (group, found, other)
         wanted = self._rows("filtered_ids", category=RARE, month=_month(*MONTHS[4]))
-        path = _filtered(self.mirrored, RARE, limit=200)[4]
+        path = _filtered(self.mirrored, RARE, limit=500)[4]
         page = self.mirrored.look(path)
         shown = [item["record_id"] for item in page["items"]]
         while page["next"] is not None:
@@ -377,7 +377,11 @@ def _filtered(mirrored: Mirrored, category: str, limit: int = PAGE, at: int | No
 
 
 def _sorted(mirrored: Mirrored, at: int | None = None) -> list[str]:
-    return [mirrored.path(sort=f"{sign}{field}", limit=PAGE, at=at) for field in SORTS for sign in ("", "-")]
+    return [
+        mirrored.path(sort=field, direction=direction, limit=PAGE, at=at)
+        for field in SORTS
+        for direction in ("ascending", "descending")
+    ]
 
 
 def _of_one(mirrored: Mirrored, member: Member, body: bytes, place: int) -> list[bytes]:
