@@ -49,7 +49,7 @@ def bare(answer: bytes) -> Callable[[Scope, Receive, Send], Coroutine[Any, Any, 
 def routed(answer: bytes) -> Litestar:
     """Reads the body, answers."""
 
-    @route(PATHS, http_method=[HttpMethod.GET, HttpMethod.POST])
+    @route(list(PATHS), http_method=[HttpMethod.GET, HttpMethod.POST])
     async def answered(request: Request[Any, Any, Any]) -> Response[bytes]:
         await request.body()
         return Response(answer, media_type="application/json", status_code=201)
