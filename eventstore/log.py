@@ -2,7 +2,7 @@
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import repeat
 from operator import itemgetter
@@ -508,8 +508,14 @@ class Stored(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Bytes of the payload."""
-        return len(self.row[_PAYLOAD])
+        """Bytes of the payload that was read."""
+        return len(self.row[_PAYLOAD] or b"")
+
+    @property
+    def type(self) -> str:
+        """The event's tag."""
+        kind: str = self.row[_TYPE]
+        return kind
 
     def decoded(self) -> Recorded[Event]:
         """The event. Raises codec.Undecodable."""
@@ -586,10 +592,15 @@ class Run:
         if isinstance(of, Neighbours):
             self.position, self.size = of.first + of.count - 1, len(of.payloads)
         else:
-            self.position, self.size = of[-1].position, sum(len(stored.row[_PAYLOAD]) for stored in of)
+            self.position, self.size = of[-1].position, sum(stored.size for stored in of)
 
     def __len__(self) -> int:
         return self._of.count if isinstance(self._of, Neighbours) else len(self._of)
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether its events are rows of their own: one of them is large, or missing."""
+        return not isinstance(self._of, Neighbours)
 
     def stored(self) -> Sequence[Stored]:
         """Each by itself, for a reader who must survive an event that today's code can't read."""
@@ -608,8 +619,16 @@ class Run:
         return [stored.decoded() for stored in self.stored()]
 
 
-async def read_page(reader: Reader, *, after: int = 0, to: int = POSITION_MAX, limit: int = PAGE_EVENTS) -> list[Run]:
-    """The events that `read_log` would give, for whoever reads many: it costs both sides half as much.
+async def read_page(
+    reader: Reader,
+    *,
+    after: int = 0,
+    to: int = POSITION_MAX,
+    limit: int = PAGE_EVENTS,
+    types: Collection[str] | None = None,
+) -> list[Run]:
+    """The events that `read_log` would give, for whoever reads many: it costs both sides half as much. Large events of
+    other types than `types` come without their payload, if these are given: they cannot be decoded.
 
     Only an empty answer says that the log ends: a page with large events in it ends early.
     """
@@ -621,7 +640,7 @@ async def read_page(reader: Reader, *, after: int = 0, to: int = POSITION_MAX, l
     for row in sorted((row for row in rows if row[1]), key=itemgetter(0)):
         run = _joined(reader, row)
         if run is None:
-            run = await _up_to(reader, left, after=row[0], to=min(row[0] + RUN_EVENTS, last))
+            run = await _up_to(reader, left, types, after=row[0], to=min(row[0] + RUN_EVENTS, last))
             left = max(0, left - run.size)
         runs.append(run)
         if len(run) < row[1] or not left:
@@ -642,9 +661,9 @@ def _joined(reader: Reader, row: tuple[Any, ...]) -> Run | None:
     return None
 
 
-async def _up_to(reader: Reader, size: int, *, after: int, to: int) -> Run:
+async def _up_to(reader: Reader, size: int, types: Collection[str] | None, *, after: int, to: int) -> Run:
     """Events row by row, as long as their payloads together have no more bytes than `size`; the first in any case."""
-    values = {"after": after, "to": to, "bytes": size}
+    values = {"after": after, "to": to, "bytes": size, "types": None if types is None else list(types)}
     return Run(reader.tenant, [Stored(reader.tenant, row) for row in await _fetch(reader, "read_up_to", values)])
 
 

@@ -71,14 +71,19 @@ cross join lateral (
   ) e
 ) run
 
--- name: read_up_to : of a range the first events, as many as fit into so many bytes, and at least one
+-- name: read_up_to : of a range the first events, as many as fit into so many bytes, and at least one. Payloads only of
+-- types that are asked for, if any are
 select position, recorded_at, stream_version, schema_version, stream_id, event_id, actor, command_id,
   type, leaf, metadata, payload
 from (
   select position, recorded_at, stream_version, schema_version, stream_id, event_id, actor, command_id,
-    type, leaf, metadata, payload, sum(octet_length(payload)) over (order by position) as bytes
-  from cairn.events
-  where tenant = cairn.bound_tenant() and position > %(after)s and position <= %(to)s
+    type, leaf, metadata, payload, sum(coalesce(octet_length(payload), 0)) over (order by position) as bytes
+  from (
+    select position, recorded_at, stream_version, schema_version, stream_id, event_id, actor, command_id,
+      type, leaf, metadata, case when %(types)s::text[] is null or type = any (%(types)s) then payload end as payload
+    from cairn.events
+    where tenant = cairn.bound_tenant() and position > %(after)s and position <= %(to)s
+  ) e
 ) e
 where bytes <= %(bytes)s or bytes = octet_length(payload)
 order by position

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -223,25 +223,28 @@ class Engine:
         """
         queues: list[tuple[Target, Pages]] = [(target, asyncio.Queue(PAGES_AHEAD)) for target in targets]
         following = [self._follow(target, pages, tenant, position) for target, pages in queues]
-        reading = self._hand_out(self._pages(tenant, position, to), queues)
+        types = {kind for target in targets for kind in target.projection.changes}
+        reading = self._hand_out(self._pages(tenant, position, to, types), queues)
         ends = await asyncio.gather(*following, reading, return_exceptions=True)
         fault = ends.pop()
         if isinstance(fault, BaseException):
             return [end if isinstance(end, BaseException) else fault for end in ends]
         return [end for end in ends if end is not None]
 
-    async def _pages(self, tenant: UUID, position: int, to: int) -> AsyncIterator[Sequence[Read]]:
-        """The log after a position, up to `to`. Pages grow while they are small."""
+    async def _pages(
+        self, tenant: UUID, position: int, to: int, types: Collection[str]
+    ) -> AsyncIterator[Sequence[Read]]:
+        """The log after a position, up to `to`, large events only of `types`. Pages grow while they are small."""
         settings = self.settings
         limit = min(500, settings.projection_batch_events_max)
         while True:
             async with self.database.bound(tenant) as reader:
-                page = await log.read_page(reader, after=position, to=to, limit=limit)
+                page = await log.read_page(reader, after=position, to=to, limit=limit, types=types)
             if not page:
                 return
             position = page[-1].position
             count, size = sum(map(len, page)), sum(run.size for run in page) + 1
-            yield [event for run in page for event in read_run(run)]
+            yield [event for run in page for event in read_run(run, types)]
             fitting = int(count * settings.projection_batch_bytes_max / size)
             limit = max(1, min(settings.projection_batch_events_max, fitting, limit * 4))
 

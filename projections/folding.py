@@ -1,6 +1,6 @@
 """A batch of events → the row versions it makes and closes, in memory and in position order. Pure."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import groupby
 from operator import add, itemgetter, neg, sub
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ from projections.projection import EVERYTHING, Beside, Change, Key, Projection, 
 FOREVER = 2**63 - 1
 """The `valid_to` of a row that still holds."""
 
+_LEAF = COLUMNS.index("leaf")
 _UNDECODED = [COLUMNS.index(name) for name in ("type", "leaf", "stream_id")]
 
 
@@ -28,7 +29,15 @@ class Unreadable(msgspec.Struct, frozen=True):
     error: str
 
 
-Read = Seen | Unreadable
+class Passed(msgspec.Struct, frozen=True):
+    """An event that nobody who reads this page handles, not decoded."""
+
+    position: int
+    type: str
+    leaf: bytes
+
+
+Read = Seen | Unreadable | Passed
 
 
 def read_one(stored: Stored) -> Read:
@@ -40,12 +49,18 @@ def read_one(stored: Stored) -> Read:
         return Unreadable(stored.position, kind, leaf, stream_id, f"{type(error).__name__}: {error}")
 
 
-def read_run(run: Run) -> Sequence[Read]:
-    """Neighbours, of which those that cannot be read come out one by one."""
+def read_run(run: Run, types: Collection[str] | None = None) -> Sequence[Read]:
+    """Neighbours, of which those that cannot be read come out one by one; `types` are those that somebody handles."""
+    if types is not None and run.is_apart:
+        return [read_one(stored) if stored.type in types else _passed(stored) for stored in run.stored()]
     try:
         return run.decoded()
     except (Undecodable, msgspec.MsgspecError, ValueError):
         return [read_one(stored) for stored in run.stored()]
+
+
+def _passed(stored: Stored) -> Passed:
+    return Passed(stored.position, stored.type, stored.row[_LEAF])
 
 
 class Parked(msgspec.Struct, frozen=True):
@@ -206,6 +221,8 @@ class Batch:
         changes = self.projection.changes.get(event.type)
         if changes is None:
             self.ignored.append(event)
+        elif isinstance(event, Passed):
+            raise TypeError(f"{event.type} was passed over, but {self.projection.name} handles it")
         elif isinstance(event, Unreadable):
             self._plan.append((event, (), ValueError(event.error)))
         else:
@@ -312,6 +329,7 @@ class Batch:
     def _key(self, event: Read) -> str:
         if self.projection.sums:
             return EVERYTHING
+        assert not isinstance(event, Passed)  # such a one is only ever ignored
         if isinstance(event, Unreadable):
             return str(UUID(bytes=event.raw_stream_id))
         return str(self.projection.key(event))

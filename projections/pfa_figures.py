@@ -154,13 +154,9 @@ def _bounds_statement() -> bytes:
         return SQL[name].decode().replace("{day}", day).replace("{way}", way)
 
     ends = [(day, way) for day in DAYS for way in ("", "desc")]
-    texts = [one(name, day, way) for name in ("bound", "bound_of_undrafted") for day, way in ends]
+    names = ("bound", "bound_of_undrafted", "bound_of_drafts")
+    texts = [one(name, day, way) for name in names for day, way in ends]
     return SQL["bounds"].replace(b"{bounds}", ", ".join(texts).encode())
-
-
-_BOUNDS_OF_DRAFTS: Final = SQL["bounds_of_drafts"].replace(
-    b"{bounds}", ", ".join(f"min(d.{day}), max(d.{day})" for day in DAYS).encode()
-)
 
 
 async def bounds(reader: Reader, asked: Asked) -> Timeline:
@@ -168,9 +164,8 @@ async def bounds(reader: Reader, asked: Asked) -> Timeline:
     values = asked._asdict() | {"mirror_key": mirror_key(reader.tenant, asked.connection_id)}
     await reader.connection.execute(pfa_records.SQL["by_order"])
     [found] = await reader.tuples(_bounds_statement(), values)
-    [drafts] = await reader.tuples(_BOUNDS_OF_DRAFTS, values)
     ends = 2 * len(DAYS)
-    baseline, others = found[:ends], found[ends:]
+    baseline, others, drafts = found[:ends], found[ends : 2 * ends], found[2 * ends :]
     merged = [_extreme(number % 2 == 1, pair) for number, pair in enumerate(zip(others, drafts, strict=True))]
     return Timeline(_bounds(baseline), _bounds(merged))
 

@@ -31,10 +31,11 @@ select {bounds}
    )
  order by r.{day} {way}, r.record_no {way} limit 1)
 
--- name: bounds_of_drafts
-select {bounds} from pfa_drafts d
-where d.user_id = %(user_id)s and d.mirror_key = %(mirror_key)s and d.connection_id = %(connection_id)s and not d.removed
-  and d.valid_from <= %(at)s and d.valid_to >= %(at)s::bigint + 1
+-- name: bound_of_drafts
+(select d.{day} from pfa_drafts d
+ where d.user_id = %(user_id)s and d.mirror_key = %(mirror_key)s and d.connection_id = %(connection_id)s and not d.removed
+   and d.{day} is not null and d.valid_from <= %(at)s and d.valid_to >= %(at)s::bigint + 1
+ order by d.{day} {way}, d.record_no {way} limit 1)
 
 -- name: state : of a mirror, and of what a user drafted on it
 select m.records, m.removed, coalesce(d.drafts, 0) as drafts, coalesce(d.behind, 0) as behind,

@@ -59,7 +59,7 @@ Sort: TypeAlias = Literal[
 SORTS: Final[tuple[Sort, ...]] = get_args(Sort)
 ENOUGH_OF_LOOKED: Final = 8
 """Of 500 records looked at. With fewer, gathering all that have the words is faster."""
-GATHERED_MAX: Final = 10_000
+GATHERED_MAX: Final = 5_000
 """Up to so many records are gathered and put in order; of more, a walk along an index finds a page sooner."""
 
 _ALWAYS_GIVEN: Final = frozenset({"record_no", *GROUPS})
@@ -241,10 +241,12 @@ def _range(name: str, least: int | date | None, most: int | date | None, kind: s
     return _Condition(name, " and ".join(served), " and ".join(hidden), {key: value for _, key, value in given})
 
 
-def _order(shape: _Shape, table: str) -> sql.SQL:
+def _order(shape: _Shape, table: str, *, hidden: bool = False) -> sql.SQL:
+    """The page's order; `hidden`: written so that no index has it."""
     way = " desc" if shape.descending else ""
     names = ["record_no"] if shape.blank or shape.sort == "record_no" else [shape.sort, "record_no"]
-    return _piece(", ".join(f"{table}{name}{way}" for name in names))
+    same = {name: (" || ''" if name in GROUPS else " + 0") if hidden else "" for name in names}
+    return _piece(", ".join(f"{table}{name}{same[name]}{way}" for name in names))
 
 
 def _placed(shape: _Shape) -> list[str]:
@@ -284,23 +286,27 @@ def _looked_statement(shape: _Shape) -> bytes:
     """How many of the first records that an order has and that are otherwise meant have what is searched for."""
     texts = [served if number == shape.driving else hidden for number, (served, hidden) in enumerate(shape.conditions)]
     conditions = _piece(" and ".join(texts) or "true")
-    return _template("looked").format(conditions=conditions, searched=_piece(SEARCHED)).as_bytes()
+    return _template("looked").format(conditions=conditions, looked=_piece(LOOKED)).as_bytes()
 
 
 def _parts(shape: _Shape, *, limited: bool = True) -> Iterator[sql.Composable]:
     removed = _piece("r.removed" if shape.removed else "not r.removed")
     texts = [served if number == shape.driving else hidden for number, (served, hidden) in enumerate(shape.conditions)]
     texts += _placed(shape)
-    looked = [f"{SEARCHED} @@ %(search)s::tsquery"] if shape.searched == LOOK else []
+    looked = [LOOKED] if shape.searched == LOOK else []
     if shape.mirrored:
-        part = _template("mirrored").format(
-            fields=_piece(", ".join(f"r.{name}" for name in _FIELDS)),
-            records=_source("pfa_records", shape.searched),
-            removed=removed,
-            conditions=_piece(" and ".join([*texts, *looked]) or "true"),
-        )
-        kind = _template("gathered" if shape.gathered else "ordered") if limited else _piece("({part})")
-        yield kind.format(part=part, order=_order(shape, "r."))
+        pieces: dict[str, sql.Composable] = {
+            "fields": _piece(", ".join(f"r.{name}" for name in _FIELDS)),
+            "records": _source("pfa_records", shape.searched),
+            "removed": removed,
+            "conditions": _piece(" and ".join([*texts, *looked]) or "true"),
+        }
+        if shape.gathered and limited:
+            yield _template("gathered").format(order=_order(shape, "r.", hidden=True), **pieces)
+        else:
+            part = _template("mirrored").format(**pieces)
+            kind = _template("ordered") if limited else _piece("({part})")
+            yield kind.format(part=part, order=_order(shape, "r."))
     if shape.drafted:
         mine = [] if shape.behind is None else [f"r.behind is {'not ' if shape.behind else ''}null"]
         part = _template("drafted").format(
@@ -316,8 +322,8 @@ def _parts(shape: _Shape, *, limited: bool = True) -> Iterator[sql.Composable]:
 
 LOOK: Final = "look"
 """Records are looked at one by one for what is searched for."""
-SEARCHED: Final = "array_to_tsvector(string_to_array(r.words, ' '))"
-"""What a record or draft is found by, as the index has it."""
+LOOKED: Final = "' ' || r.words || ' ' like all (%(looked)s)"
+"""That a record or draft has what is searched for: much cheaper than making a document of its words first."""
 
 
 def _source(table: str, searched: str) -> sql.Composable:
@@ -331,20 +337,24 @@ def _source(table: str, searched: str) -> sql.Composable:
     return _template("now_and_past").format(now=now, past=sql.Identifier(schema, f"{table}_past"))
 
 
-def _values(asked: Asked, conditions: Sequence[_Condition], search: str) -> dict[str, Any]:
+def _values(asked: Asked, conditions: Sequence[_Condition], search: Sequence[str]) -> dict[str, Any]:
     values: dict[str, Any] = {"at": asked.at, "connection_id": asked.connection_id, "user_id": asked.user_id}
     for each in conditions:
         values |= each.values
-    return values | ({"search": search} if search else {})
+    return values | ({"search": _tsquery(search), "looked": _patterns(search)} if search else {})
 
 
-def tsquery(text: str) -> str:
-    """What finds all words of a text, the last as the beginning of one; nothing when it has no words."""
-    wanted = [word for chunk in words.asked(text) for word in chunk]
-    if not wanted:
-        return ""
-    whole = [f"'{word}'{':*' if len(word) == words.WORD_CHARACTERS_MAX else ''}" for word in wanted[:-1]]
-    return " & ".join([*whole, f"'{wanted[-1]}':*"])
+def searched_words(text: str) -> list[str]:
+    """The words of a text that somebody searches for; the last may be the beginning of one."""
+    return [word for chunk in words.asked(text) for word in chunk]
+
+
+def _tsquery(wanted: Sequence[str]) -> str:
+    return " & ".join(f"'{word}'" for word in wanted[:-1]) + f"{' & ' if wanted[1:] else ''}'{wanted[-1]}':*"
+
+
+def _patterns(wanted: Sequence[str]) -> list[str]:
+    return [*(f"% {word} %" for word in wanted[:-1]), f"% {wanted[-1]}%"]
 
 
 class _Search:
@@ -355,7 +365,7 @@ class _Search:
         self.asked = asked
         self.wanted = wanted
         self.conditions = _conditions(wanted)
-        self.search = tsquery(wanted.search or "")
+        self.search = searched_words(wanted.search or "")
         self.values = _values(asked, self.conditions, self.search)
         self.values["mirror_key"] = mirror_key(reader.tenant, asked.connection_id)
         self.mirrored = wanted.drafted is not True and wanted.behind is not True

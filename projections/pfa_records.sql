@@ -34,8 +34,27 @@ cross join lateral (
 -- name: ordered : in the order of an index, as far as it takes
 ({part} order by {order} limit %(limit)s)
 
--- name: gathered : all that match, then the first of them
-(select * from ({part} offset 0) as r order by {order} limit %(limit)s)
+-- name: gathered : the keys of all that match, in order, and of those the first that the user did not draft on, whole
+(select r.record_id, r.record_no, r.connection_id, r.identity, r.ordinal, r.upstream_version, {fields}, r.others, r.absent,
+  r.removed, null::jsonb as drafted, null::jsonb as behind, null::text as base_version, null::bigint as base_position,
+  null::bigint as modified_position, null::timestamptz as modified_at, null::jsonb as computed
+from (
+  select k.record_id from (
+    select r.record_id from {records} r
+    where r.mirror_key = %(mirror_key)s and r.connection_id = %(connection_id)s and {removed}
+      and r.valid_from <= %(at)s and r.valid_to >= %(at)s::bigint + 1 and {conditions}
+    order by {order} offset 0
+  ) k
+  where not exists (
+    select from pfa_drafts d where d.record_id = k.record_id and d.user_id = %(user_id)s
+      and d.valid_from <= %(at)s and d.valid_to >= %(at)s::bigint + 1 offset 0
+  )
+  limit %(limit)s
+) k
+cross join lateral (
+  select r.* from pfa_records r
+  where r.record_id = k.record_id and r.valid_from <= %(at)s and r.valid_to >= %(at)s::bigint + 1 limit 1
+) r)
 
 -- name: by_order : for pages in the order of an index, and what is found by a key
 select set_config('enable_sort', 'off', true), set_config('enable_incremental_sort', 'off', true),
@@ -63,7 +82,7 @@ select count(*) from (
     and r.valid_from <= %(at)s and r.valid_to >= %(at)s::bigint + 1 and {conditions}
   order by r.record_no limit 500
 ) r
-where {searched} @@ %(search)s::tsquery
+where {looked}
 
 -- name: groups : those that a user's view has, each with its number of records
 select {column}, sum(s.records)::bigint from pfa_sums s

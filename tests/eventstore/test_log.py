@@ -318,6 +318,24 @@ async def test_a_page_of_large_events_ends_early(connection: Connection, query: 
     assert [sum(map(len, page)) for page in pages] == [201, 2, 1, 1, 201]
 
 
+async def test_large_events_of_no_interest_come_without_their_payload(
+    connection: Connection, query: Database, tenant: UUID
+) -> None:
+    """They cost neither the way nor a page's room; small ones beside them come as they are."""
+    large = b'"' + b"a" * (log.LARGE_PAGE_BYTES // 2) + b'"'
+    stream = uuid4()
+    units = [unit((stream, version, 1)) for version in range(5)]
+    filled = [msgspec.structs.replace(each, events=[each.events[0]._replace(payload=large)]) for each in units]
+    await appended(connection, tenant, *filled)
+    async with query.bound(tenant) as bound:
+        [run] = await log.read_page(bound, types=["project.created"])
+        wanted = await log.read_page(bound, types=["project.renamed"])
+    assert [(stored.position, stored.type, stored.size) for stored in run.stored()] == [
+        (position, "project.renamed", 0) for position in range(1, 6)
+    ]
+    assert sum(map(len, wanted)) == 1
+
+
 async def test_an_empty_unit_stands_where_its_batch_had_come(connection: Connection, tenant: UUID) -> None:
     one, other = uuid4(), uuid4()
     empty = unit((other, 0, 0))
