@@ -15,10 +15,11 @@ from domain.drafts_events import drafts_of
 from domain.pfa_values import PfaValues
 from domain.record_filter import DAYS, RecordFilter
 from eventstore.db import Reader
+from eventstore.log import POSITION_MAX
 from eventstore.sql import beside
 from projections import pfa_records
 from projections.pfa import AXES, cents, mirror_key
-from projections.pfa_records import Asked, MergedRecord
+from projections.pfa_records import Asked, MergedRecord, sums_of
 
 SQL = beside(__file__)
 
@@ -126,17 +127,17 @@ def _plus(one: _Sums, other: _Sums) -> _Sums:
 
 
 @lru_cache(maxsize=64)
-def _figures_statement(by: tuple[Group, ...]) -> bytes:
+def _figures_statement(by: tuple[Group, ...], *, now: bool) -> bytes:
     axis = next(number for number, groups in enumerate(AXES) if set(by) <= set(groups))
     columns = dict(zip(AXES[axis], ("first", "second", "third"), strict=False))
     named = sql.SQL(", ").join(sql.Identifier("s", columns[group]) for group in by)
-    return sql.SQL(SQL["figures"].decode()).format(axis=sql.Literal(axis), by=named).as_bytes()
+    return sql.SQL(SQL["figures"].decode()).format(sums=sums_of(axis, now=now), by=named).as_bytes()
 
 
 async def kpis(reader: Reader, asked: Asked, by: tuple[Group, Group]) -> list[Kpi]:
     """Figures by two different groups, in their order. Groups whose records are all gone are left out."""
     values = asked._asdict() | {"drafts_id": drafts_of(asked.user_id, asked.connection_id)}
-    rows = await reader.tuples(_figures_statement(by), values)
+    rows = await reader.tuples(_figures_statement(by, now=asked.at == POSITION_MAX), values)
     baseline = {row[1:3]: row[3:] for row in rows if not row[0]}
     mine = {row[1:3]: row[3:] for row in rows if row[0]}
     found: list[Kpi] = []
@@ -148,23 +149,32 @@ async def kpis(reader: Reader, asked: Asked, by: tuple[Group, Group]) -> list[Kp
     return found
 
 
-@lru_cache(maxsize=1)
-def _bounds_statement() -> bytes:
+_ENDS: Final = tuple((day, way) for day in DAYS for way in ("", "desc"))
+
+
+@lru_cache(maxsize=2)
+def _bounds_statement(*, early: bool) -> bytes:
+    """Of the baseline, of what the user did not draft on, and of his drafts."""
+
     def one(name: str, day: str, way: str) -> str:
         return SQL[name].decode().replace("{day}", day).replace("{way}", way)
 
-    ends = [(day, way) for day in DAYS for way in ("", "desc")]
-    names = ("bound", "bound_of_undrafted", "bound_of_drafts")
-    texts = [one(name, day, way) for name in names for day, way in ends]
-    return SQL["bounds"].replace(b"{bounds}", ", ".join(texts).encode())
+    drafts = [one("bound_of_drafts", day, way) for day, way in _ENDS]
+    if early:
+        extremes = [f"{'max' if way else 'min'}(r.{day})" for day, way in _ENDS]
+        texts = [*extremes, *(f"{each} filter (where not r.drafted)" for each in extremes), *drafts]
+        return SQL["bounds_then"].replace(b"{bounds}", ", ".join(texts).encode())
+    others = [one(name, day, way) for name in ("bound", "bound_of_undrafted") for day, way in _ENDS]
+    return SQL["bounds"].replace(b"{bounds}", ", ".join([*others, *drafts]).encode())
 
 
 async def bounds(reader: Reader, asked: Asked) -> Timeline:
     """The first and the last of each day, missing ones ignored."""
     values = asked._asdict() | {"mirror_key": mirror_key(reader.tenant, asked.connection_id)}
+    early = await pfa_records.is_early(reader, asked)
     await reader.connection.execute(pfa_records.SQL["by_order"])
-    [found] = await reader.tuples(_bounds_statement(), values)
-    ends = 2 * len(DAYS)
+    [found] = await reader.tuples(_bounds_statement(early=early), values)
+    ends = len(_ENDS)
     baseline, others, drafts = found[:ends], found[ends : 2 * ends], found[2 * ends :]
     merged = [_extreme(number % 2 == 1, pair) for number, pair in enumerate(zip(others, drafts, strict=True))]
     return Timeline(_bounds(baseline), _bounds(merged))

@@ -6,9 +6,7 @@ select s.of <> %(connection_id)s as mine, {by}, sum(s.records)::bigint as record
   sum(s.plan_missing)::bigint as plan_missing, sum(s.forecast_cost)::bigint as forecast_cost,
   sum(s.forecast_missing)::bigint as forecast_missing, sum(s.actual_cost)::bigint as actual_cost,
   sum(s.actual_missing)::bigint as actual_missing, sum(s.remaining)::bigint as remaining
-from pfa_sums s
-where s.of = any (array[%(connection_id)s, %(drafts_id)s]::uuid[]) and s.axis = {axis}
-  and s.valid_from <= %(at)s and s.valid_to >= %(at)s::bigint + 1
+from {sums} s
 group by 1, {by}
 
 -- name: bounds : of each day the least and the most, of the baseline, of the records that the user did not draft on, and of
@@ -30,6 +28,17 @@ select {bounds}
        and d.valid_from <= %(at)s and d.valid_to >= %(at)s::bigint + 1 offset 0
    )
  order by r.{day} {way}, r.record_no {way} limit 1)
+
+-- name: bounds_then : the same from all the records that there were long ago, which were few
+select {bounds} from (
+  select r.*, exists (
+    select from pfa_drafts d where d.record_id = r.record_id and d.user_id = %(user_id)s
+      and d.valid_from <= %(at)s and d.valid_to >= %(at)s::bigint + 1 offset 0
+  ) as drafted
+  from pfa_records r
+  where r.mirror_key = %(mirror_key)s and r.connection_id = %(connection_id)s and not r.removed
+    and r.valid_from <= %(at)s and r.valid_to >= %(at)s::bigint + 1 and r.record_no < (%(at)s::bigint + 1) * 4096
+) r
 
 -- name: bound_of_drafts
 (select d.{day} from pfa_drafts d

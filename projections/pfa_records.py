@@ -59,6 +59,8 @@ Sort: TypeAlias = Literal[
 SORTS: Final[tuple[Sort, ...]] = get_args(Sort)
 ENOUGH_OF_LOOKED: Final = 8
 """Of 500 records looked at. With fewer, gathering all that have the words is faster."""
+EARLY_MAX: Final = 10_000
+"""A mirror that had so few records at a position is read whole as of then: most entries of an index are later ones."""
 GATHERED_MAX: Final = 5_000
 """Up to so many records are gathered and put in order; of more, a walk along an index finds a page sooner."""
 
@@ -181,6 +183,7 @@ class _Shape(NamedTuple):
     behind: bool | None
     mirrored: bool
     drafted: bool
+    early: bool
     searched: str
     """Nothing, or where what is searched for is seen: `look` at each record, or the tables that show nothing else."""
 
@@ -191,10 +194,17 @@ class _Way(NamedTuple):
     driving: int | None = None
     gathered: bool = False
     searched: str = ""
+    early: bool = False
+    """Of all that there were at a position long ago, which are few."""
 
 
 def _template(name: str) -> sql.SQL:
     return sql.SQL(SQL[name].decode())
+
+
+def sums_of(axis: int, *, now: bool) -> sql.Composable:
+    """The sums of an axis, of the baseline and of a user."""
+    return _template("sums" if now else "sums_then").format(axis=sql.Literal(axis))
 
 
 def _piece(text: str) -> sql.SQL:
@@ -293,13 +303,14 @@ def _parts(shape: _Shape, *, limited: bool = True) -> Iterator[sql.Composable]:
     removed = _piece("r.removed" if shape.removed else "not r.removed")
     texts = [served if number == shape.driving else hidden for number, (served, hidden) in enumerate(shape.conditions)]
     texts += _placed(shape)
+    early = ["r.record_no < (%(at)s::bigint + 1) * 4096"] if shape.early else []
     looked = [LOOKED] if shape.searched == LOOK else []
     if shape.mirrored:
         pieces: dict[str, sql.Composable] = {
             "fields": _piece(", ".join(f"r.{name}" for name in _FIELDS)),
             "records": _source("pfa_records", shape.searched),
             "removed": removed,
-            "conditions": _piece(" and ".join([*texts, *looked]) or "true"),
+            "conditions": _piece(" and ".join([*texts, *early, *looked]) or "true"),
         }
         if shape.gathered and limited:
             yield _template("gathered").format(order=_order(shape, "r.", hidden=True), **pieces)
@@ -357,6 +368,14 @@ def _patterns(wanted: Sequence[str]) -> list[str]:
     return [*(f"% {word} %" for word in wanted[:-1]), f"% {wanted[-1]}%"]
 
 
+async def is_early(reader: Reader, asked: Asked) -> bool:
+    """Whether the mirror had so few records then that all of them are read."""
+    if asked.at == POSITION_MAX:
+        return False
+    rows = await reader.tuples(SQL["existed"], asked._asdict())
+    return not rows or rows[0][0] <= EARLY_MAX
+
+
 class _Search:
     """One question for records: its conditions, and the way to what they mean."""
 
@@ -384,11 +403,14 @@ class _Search:
             behind=self.wanted.behind,
             mirrored=self.mirrored,
             drafted=self.drafted,
+            early=way.early,
             searched=way.searched,
         )
 
     async def way(self, sort: Sort) -> _Way:
         """The way to a page in this order."""
+        if self.mirrored and await is_early(self.reader, self.asked):
+            return _Way(gathered=True, searched=LOOK if self.search else "", early=True)
         if not self.mirrored:
             return _Way(searched=LOOK if self.search else "")
         if self.wanted.removed:
@@ -552,7 +574,8 @@ async def _groups(
 ) -> list[tuple[str, int]]:
     """The groups that the asking user's view has, in order, each with its number of records."""
     axis, column = _AXIS_OF[sort]
-    statement = _template("groups").format(axis=sql.Literal(axis), column=sql.Identifier("s", column)).as_bytes()
+    sums = sums_of(axis, now=asked.at == POSITION_MAX)
+    statement = _template("groups").format(sums=sums, column=sql.Identifier("s", column)).as_bytes()
     values = asked._asdict() | {"drafts_id": drafts_of(asked.user_id, asked.connection_id)}
     found = [(name, count) for name, count in await reader.tuples(statement, values) if not given or name in given]
     return sorted(found, reverse=descending)
@@ -599,7 +622,8 @@ async def total(reader: Reader, asked: Asked, wanted: RecordFilter) -> int:
         columns = dict(zip(AXES[axis], ("first", "second", "third"), strict=False))
         texts = [each.served.replace(f"r.{each.about}", f"s.{columns[each.about]}") for each in search.conditions]
         conditions = _piece(" and ".join(texts) or "true")
-        statement = _template("total_of_groups").format(axis=sql.Literal(axis), conditions=conditions).as_bytes()
+        sums = sums_of(axis, now=asked.at == POSITION_MAX)
+        statement = _template("total_of_groups").format(sums=sums, conditions=conditions).as_bytes()
         values = search.values | {"drafts_id": drafts_of(asked.user_id, asked.connection_id)}
         return int((await reader.tuples(statement, values))[0][0])
     way = await search.way("record_no")

@@ -56,8 +56,37 @@ cross join lateral (
   where r.record_id = k.record_id and r.valid_from <= %(at)s and r.valid_to >= %(at)s::bigint + 1 limit 1
 ) r)
 
--- name: by_order : for pages in the order of an index, and what is found by a key
-select set_config('enable_sort', 'off', true), set_config('enable_incremental_sort', 'off', true),
+-- name: sums : of the baseline and of a user, by one axis, as they are now
+(select * from pfa_sums s where s.of = any (array[%(connection_id)s, %(drafts_id)s]::uuid[]) and s.axis = {axis}
+   and s.valid_from <= %(at)s and s.valid_to >= %(at)s::bigint + 1)
+
+-- name: sums_then : as they were: from key to key, and of each key the version that held, whatever versions there are
+(with recursive k as (
+  select f.* from unnest(array[%(connection_id)s, %(drafts_id)s]::uuid[]) as o (of)
+  cross join lateral (
+    select s.of, s.first, s.second, s.third from pfa_sums s where s.of = o.of and s.axis = {axis}
+    order by s.first, s.second, s.third limit 1
+  ) f
+  union all
+  select n.* from k cross join lateral (
+    select s.of, s.first, s.second, s.third from pfa_sums s
+    where s.of = k.of and s.axis = {axis} and (s.first, s.second, s.third) > (k.first, k.second, k.third)
+    order by s.first, s.second, s.third limit 1
+  ) n
+)
+select s.* from k cross join lateral (
+  select s.* from pfa_sums s
+  where s.of = k.of and s.axis = {axis} and s.first = k.first and s.second = k.second and s.third = k.third
+    and s.valid_to >= %(at)s::bigint + 1 and s.valid_from <= %(at)s
+  order by s.valid_to limit 1
+) s)
+
+-- name: existed : how many records a mirror knew at a position
+select m.records + m.removed from pfa_mirrors m
+where m.connection_id = %(connection_id)s and m.valid_from <= %(at)s and m.valid_to >= %(at)s::bigint + 1
+
+-- name: by_order : for pages in the order of an index, and what is found by a key: planned once, whatever the values
+select set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_sort', 'off', true), set_config('enable_incremental_sort', 'off', true),
   set_config('enable_bitmapscan', 'off', true), set_config('enable_seqscan', 'off', true)
 
 -- name: counted : how many records some conditions mean, each counted up to a limit
@@ -70,10 +99,9 @@ select {counts}
     and r.valid_from <= %(at)s and r.valid_to >= %(at)s::bigint + 1 and {condition} limit {limit}
 ) c)
 
--- name: count_of_group : the same from the sums: how many at a position are in any of these groups
+-- name: count_of_group : the same from the sums: how many are in any of these groups, now
 (select coalesce(sum(s.records), 0)::bigint from pfa_sums s
- where s.of = %(connection_id)s and s.axis = {axis} and {column} = any ({values})
-   and s.valid_from <= %(at)s and s.valid_to >= %(at)s::bigint + 1)
+ where s.of = %(connection_id)s and s.axis = {axis} and {column} = any ({values}) and s.valid_to = 9223372036854775807)
 
 -- name: looked : of the first records in the order they came, which have what is searched for
 select count(*) from (
@@ -85,10 +113,7 @@ select count(*) from (
 where {looked}
 
 -- name: groups : those that a user's view has, each with its number of records
-select {column}, sum(s.records)::bigint from pfa_sums s
-where s.of = any (array[%(connection_id)s, %(drafts_id)s]::uuid[]) and s.axis = {axis}
-  and s.valid_from <= %(at)s and s.valid_to >= %(at)s::bigint + 1
-group by 1 having sum(s.records) > 0
+select {column}, sum(s.records)::bigint from {sums} s group by 1 having sum(s.records) > 0
 
 -- name: matching : every record that is meant, up to a limit
 select * from ({parts}) as p limit %(limit)s
@@ -97,9 +122,7 @@ select * from ({parts}) as p limit %(limit)s
 select count(*) from ({parts}) as p
 
 -- name: total_of_groups : the same where groups alone say which are meant
-select coalesce(sum(s.records), 0)::bigint from pfa_sums s
-where s.of = any (array[%(connection_id)s, %(drafts_id)s]::uuid[]) and s.axis = {axis} and {conditions}
-  and s.valid_from <= %(at)s and s.valid_to >= %(at)s::bigint + 1
+select coalesce(sum(s.records), 0)::bigint from {sums} s where {conditions}
 
 -- name: terms : the names of a connection's other fields, and the reasons of absence
 select t.connection_id, t.fields, t.reasons from pfa_terms t

@@ -9,6 +9,7 @@ from random import Random
 from typing import Any
 from uuid import UUID
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -31,7 +32,9 @@ from tests.projections.conftest import Company, World
 from tests.projections.mirrored import CONNECTION, RECORDS, USERS, Story
 
 SOMEBODY_ELSE = UUID(int=603)
-SHORT = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+SHORT = settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 
 
 async def append(company: Company, events: Iterable[tuple[UUID, Event]]) -> None:
@@ -241,11 +244,21 @@ def questions() -> st.SearchStrategy[list[Question]]:
     return st.lists(one, min_size=3, max_size=3)
 
 
+@pytest.fixture(params=["few", "many"])
+def counted_world(request: pytest.FixtureRequest, world: World, monkeypatch: pytest.MonkeyPatch) -> World:
+    """Where records are taken for few, which are gathered, or for many, of which pages walk along an index."""
+    if request.param == "many":
+        monkeypatch.setattr(pfa_records, "EARLY_MAX", -1)
+        monkeypatch.setattr(pfa_records, "GATHERED_MAX", 0)
+    return world
+
+
 @SHORT
 @given(seed=st.integers(0, 2**32), count=st.integers(1, 30), cut=st.integers(1, 30), asking=questions())
 async def test_merged_view_equals_a_full_computation_then_and_now(
-    world: World, seed: int, count: int, cut: int, asking: list[Question]
+    counted_world: World, seed: int, count: int, cut: int, asking: list[Question]
 ) -> None:
+    world = counted_world
     company, story = await told(world, Random(seed), count)
     engine = await world.engine([pfa.projection], projection_batch_events_max=5)
     await engine.advance(company.tenant, to=min(cut, len(story.events)))
