@@ -39,7 +39,7 @@ memory each time."""
 LARGE_BYTES = 16_384
 """A payload above this is fetched in a row of its own."""
 
-LARGE_PAGE_BYTES = 4_194_304
+LARGE_PAGE_BYTES = 2_097_152
 """Large payloads that one page brings, unless a single one has more: a thousand of them would fill the memory."""
 
 PAGE_EVENTS = 2_000
