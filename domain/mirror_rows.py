@@ -35,19 +35,19 @@ _Read = tuple[bytes, Any, str | None]
 
 
 class ReadRow(NamedTuple):
-    """A row that could be read: its PFA values by name, and the others, neither with those that are absent."""
+    """A row that could be read: its PFA values, and by name the others that are not absent."""
 
     key: RecordKey
     digest: bytes
     upstream_version: str | None
-    fed: dict[str, PfaValue]
+    values: PfaValues
     others: dict[str, OtherValue]
     absent: dict[str, str]
 
     def order(self) -> tuple[str, str, str]:
         """What neighbours have in common: sums by it, and indexes of it, are then touched in one place."""
-        fed: Mapping[str, Any] = self.fed
-        return fed.get("area") or "", fed.get("category") or "", fed.get("source") or ""
+        values = self.values
+        return values.area or "", values.category or "", values.source or ""
 
     def record(self) -> MirroredRecord:
         """As an event has it."""
@@ -57,7 +57,7 @@ class ReadRow(NamedTuple):
             ordinal=self.key.ordinal,
             upstream_version=self.upstream_version,
             digest=self.digest.hex(),
-            values=PfaValues(**self.fed),  # type: ignore[arg-type]  # the mapping saw to the types
+            values=self.values,
             others=self.others,
             absent=self.absent,
         )
@@ -73,13 +73,14 @@ class Mirrored(NamedTuple):
 
 def change_of(was: Mirrored, row: ReadRow) -> RecordChange:
     """From what the mirror has to what a row says of the same record."""
-    differing = [name for name in PfaValues.__struct_fields__ if getattr(was.values, name) != row.fed.get(name)]
+    names = PfaValues.__struct_fields__
+    differing = [name for name in names if getattr(was.values, name) != getattr(row.values, name)]
     return RecordChange(
         record_id=row.key.id,
         upstream_version=row.upstream_version,
         digest=row.digest.hex(),
         was=PfaChange(**{name: getattr(was.values, name) for name in differing}),
-        now=PfaChange(**{name: row.fed.get(name) for name in differing}),  # type: ignore[arg-type]  # as above
+        now=PfaChange(**{name: getattr(row.values, name) for name in differing}),
         others=UNSET if was.others == row.others else row.others,
         absent=UNSET if was.absent == row.absent else row.absent,
     )
@@ -165,7 +166,8 @@ class MirrorRows:
             elif reason is not None:
                 absent[column.name] = reason
         digest = sha256(b"{" + b",".join(fragments) + b"}").digest()[:DIGEST_BYTES]
-        return ReadRow(key, digest, self._version(row), fed, others, absent)
+        values = PfaValues(**fed)  # type: ignore[arg-type]  # the mapping saw to the types
+        return ReadRow(key, digest, self._version(row), values, others, absent)
 
 
 def _version_in(column: str | None) -> Callable[[Row], str | None]:
@@ -191,4 +193,5 @@ def with_changes(was: Mirrored, now: Mapping[str, PfaValue], mapping: FieldMappi
         else:
             values[field.name] = found if field.feeds else restored(found, field.type)
     digest = sha256(canonical(TypedRecord(values))).digest()[:DIGEST_BYTES]
-    return ReadRow(key, digest, None, fed, dict(was.others), absent)
+    stands = PfaValues(**fed)
+    return ReadRow(key, digest, None, stands, dict(was.others), absent)

@@ -22,7 +22,7 @@ from domain.connection import Connection, must_be_usable
 from domain.decider import Command, Ref, Rejected
 from domain.mapping import FieldMapping
 from domain.mirror_rows import BLANK, Mirrored, MirrorRows, ReadRow, change_of, with_changes
-from domain.pfa_values import MirrorChanges, PfaChange, PfaValues, RecordChange, RecordVersion
+from domain.pfa_values import MirrorChanges, PfaChange, RecordChange, RecordVersion
 from domain.typed_rows import RecordKey, as_upstream
 from eventstore import telemetry
 from eventstore.transact import Receipt
@@ -269,7 +269,7 @@ def _take(
             code = result.code or "push.refused"
             answers.refused.append(RecordRefused(record_id=item.record_id, code=code[:200], reason=result.reason))
         case Outcome.CONFLICT:
-            theirs = None if now is None else PfaValues(**now.fed)  # type: ignore[arg-type]  # the mapping saw to the types
+            theirs = None if now is None else now.values
             moved = RecordMoved(record_id=item.record_id, upstream_version=result.version, theirs=theirs)
             answers.moved.append(moved)
             _move(answers, was, now, result)

@@ -112,7 +112,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             ge=1_000, le=100_000, description="Records that are compared and sorted at once.", extra={"unit": "records"}
         ),
-    ] = 10_000
+    ] = 5_000
     sync_chunks_ahead_max: Annotated[
         int,
         Meta(

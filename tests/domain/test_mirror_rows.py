@@ -3,19 +3,20 @@
 import json
 from datetime import date
 from decimal import Decimal
+from random import Random
 from typing import Any
 from uuid import UUID, uuid5
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET
 
 from domain.mapping import FieldMapping, MappingInput
 from domain.mirror_rows import DIGEST_BYTES, Mirrored, MirrorRows, ReadRow, change_of, with_changes
 from domain.pfa_values import PfaChange, PfaValues, after
-from domain.typed_rows import RecordKey, Row, as_upstream, digest, record_id, typed
+from domain.typed_rows import RecordKey, Row, _Seen, as_upstream, digest, record_id, typed
 
 CONNECTION = UUID(int=7)
 
@@ -158,3 +159,16 @@ def test_an_event_of_it_is_read_back() -> None:
     record = read(ROW).record()
     assert msgspec.json.decode(msgspec.json.encode(record), type=type(record)) == record
     assert as_upstream({"kind": "Crane"}, MAPPING) == {"Kind": "Crane"}
+
+
+@given(st.integers(0, 2**32), st.integers(1, 3_000), st.sampled_from([6, 12, 64]))
+@settings(max_examples=30)
+def test_what_was_seen_is_known(seed: int, count: int, bits: int) -> None:
+    draw = Random(seed)
+    seen, known = _Seen(), set[int]()
+    for number in (draw.getrandbits(bits) for _ in range(count)):
+        assert seen.add(number) is ((number or 1) not in known)
+        known.add(number or 1)
+    assert len(seen) == len(known)
+    assert all(number in seen for number in known)
+    assert not any(number in seen for number in range(1, 5_000) if number not in known)
