@@ -290,7 +290,10 @@ class _Company:
             for place, member in enumerate([*self._members, *self._members][:CONNECTIONS])
         ]
         requests = [request for turn in zip(*shares, strict=True) for request in turn]
-        page = mirrored.owner.http.get(_filtered(mirrored, COMMON, limit=25)[0], headers=mirrored.headers()).content
+        path = _filtered(mirrored, COMMON, limit=25)[0]
+        seen = mirrored.look(path)
+        assert len(seen["items"]) == min(25, seen["meta"]["matching"]), seen["meta"]
+        page = as_json(seen)
         stored = self._folder / "page.json"
         stored.write_bytes(page)
         send = partial(Load, requests=requests, seconds=seconds, connections=CONNECTIONS)
