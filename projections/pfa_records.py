@@ -409,6 +409,7 @@ class _Search:
 
     async def way(self, sort: Sort) -> _Way:
         """The way to a page in this order."""
+        await self.reader.connection.execute(SQL["alone"])
         if self.mirrored and await is_early(self.reader, self.asked):
             return _Way(gathered=True, searched=LOOK if self.search else "", early=True)
         if not self.mirrored:
@@ -585,6 +586,7 @@ async def _few_groups(
     reader: Reader, asked: Asked, wanted: RecordFilter, *, sort: Sort, descending: bool, limit: int
 ) -> list[MergedRecord]:
     search = _Search(reader, asked, wanted)
+    await reader.connection.execute(SQL["alone"])
     driving = next(number for number, each in enumerate(search.conditions) if each.about == sort)
     way = _Way(driving, gathered=True, searched=LOOK if search.search else "")
     shape = search.shape(way, sort, descending=descending, blank=False, after=False)

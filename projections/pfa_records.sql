@@ -85,6 +85,9 @@ select s.* from k cross join lateral (
 select m.records + m.removed from pfa_mirrors m
 where m.connection_id = %(connection_id)s and m.valid_from <= %(at)s and m.valid_to >= %(at)s::bigint + 1
 
+-- name: alone : what takes milliseconds does not wait for parallel workers to begin
+select set_config('max_parallel_workers_per_gather', '0', true)
+
 -- name: by_order : for pages in the order of an index, and what is found by a key: planned once, whatever the values
 select set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_sort', 'off', true), set_config('enable_incremental_sort', 'off', true),
   set_config('enable_bitmapscan', 'off', true), set_config('enable_seqscan', 'off', true)
