@@ -107,9 +107,11 @@ class _Column:
             written = cell.rstrip("0").rstrip(".")
             return self._before + b'"' + written.encode() + b'"', Decimal(cell), None
         value = self._read(cell)
-        fragment = self._before + _encode(stored(value))
+        fragment = self._before + _encode(value if type(value) is str else stored(value))
         if isinstance(value, Absent):
             found: _Read = fragment, None, None if value.reason == BLANK else value.reason
+        elif type(value) is str:
+            found = fragment, value, None
         else:
             found = fragment, value if self.feeds else _plain(value), None
         if type(cell) is str and len(self.cells) < CELLS_KEPT:  # numbers and booleans may be equal and not the same
