@@ -19,8 +19,8 @@ from api.problems import Problem
 from api.settings import ApiSettings
 from domain.decider import Command, Role
 from eventstore import log
+from eventstore.actors import OPERATOR
 from eventstore.db import Database
-from eventstore.vault import OPERATOR
 from projections import access
 
 EVERYBODY: Final = frozenset(Role)

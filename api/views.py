@@ -185,14 +185,22 @@ class Views:
     async def look(
         self, see: Callable[[View], Awaitable[T]], goes_on: Callable[[T], bool], seconds: float
     ) -> Response[T]:
-        """What is seen once it does not go on any more, or after `seconds`. The past is seen once: it stays."""
+        """What is seen once it does not go on any more, or after `seconds`: what is not there yet may be by then. The
+        past is seen once: it stays.
+        """
         deadline = time.monotonic() + seconds
         while True:
             async with self._side.opened(self._request, self._asked) as snapshot:
                 view = View(snapshot, _etag(self._request, snapshot))
-                seen = await see(view)
-                if snapshot.pinned is not None or time.monotonic() >= deadline or not goes_on(seen):
-                    return _conditional(self._request, view).answer(seen)
+                last = snapshot.pinned is not None or time.monotonic() >= deadline
+                try:
+                    seen = await see(view)
+                except Problem as problem:
+                    if last or problem.code != "thing.unknown":
+                        raise
+                else:
+                    if last or not goes_on(seen):
+                        return _conditional(self._request, view).answer(seen)
             await self._side.moved(self._request, snapshot, deadline - time.monotonic())
 
 

@@ -12,6 +12,7 @@ from typing import ParamSpec, TypeVar
 from uuid import UUID
 
 import click
+from msgspec.structs import replace
 
 from api.identity import mint_operator
 from cairn import (
@@ -20,6 +21,7 @@ from cairn import (
     doctor,
     generate,
     keys,
+    mirroring,
     replay,
     roles,
     schema,
@@ -98,14 +100,16 @@ def up_(with_demo: bool, stay: bool) -> None:
 
 
 async def _up(all_settings: Settings, with_demo: bool, stay: bool) -> None:
-    system = up.System(all_settings, say, stay=stay)
+    system = up.System(all_settings, say, stay=stay, with_erp=with_demo)
     try:
         await system.start()
         if system.stopping.is_set():
             return
         show(f"Cairn runs at {system.url} (docs: {system.url}/schema). Data and logs: {system.folder}")
         if with_demo and system.operator_token:
-            await asyncio.to_thread(_load_sample, all_settings.tools.sample_data, system.url, system.operator_token)
+            await asyncio.to_thread(
+                _load_sample, all_settings, system.url, system.operator_token, system.erp_url or None
+            )
         show("Ctrl-C stops everything.")
         await system.stopping.wait()
         say("stopping")
@@ -113,19 +117,25 @@ async def _up(all_settings: Settings, with_demo: bool, stay: bool) -> None:
         await system.stop()
 
 
-def _load_sample(folder: str | None, url: str, operator_token: str) -> None:
+def _load_sample(all_settings: Settings, url: str, operator_token: str, erp_url: str | None) -> None:
+    folder = all_settings.tools.sample_data
     try:
         sample = demo.at_hand(folder)
     except ValueError as error:
         raise Failed(error) from error
     with terminal.bar() as bar:
         loaded = demo.load(url, operator_token, sample, bar.advance)
+        mirrored = None if erp_url is None else mirroring.load(url, loaded.token, erp_url, folder, bar.advance)
     show_table(
         ("version", "title", "total"),
         [(version, title, f"{total:,}") for version, (title, total) in enumerate(loaded.totals, 1)],
         numeric=("version", "total"),
     )
-    for line in tour.lines(url, loaded):
+    trial = None
+    if mirrored is not None:
+        show_table(("rows of the example ERP", "count"), [*mirrored.counts.items()], numeric=("count",))
+        trial = mirrored.trial
+    for line in tour.lines(url, loaded, trial):
         show(line)
 
 
@@ -136,7 +146,10 @@ def demo_(folder: str | None) -> None:
     """Load the sample data into the API that runs, and show what to try."""
     all_settings = settings.read()
     url, operator_token = tokens.whom_to_ask(all_settings)
-    _load_sample(folder or all_settings.tools.sample_data, url, operator_token)
+    if folder is not None:
+        all_settings = replace(all_settings, tools=replace(all_settings.tools, sample_data=folder))
+    erp_url = None if all_settings.tools.url else up.erp_url_of(all_settings.store.data_folder)
+    _load_sample(all_settings, url, operator_token, erp_url)
 
 
 @cairn.command("generate")

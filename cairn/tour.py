@@ -1,4 +1,6 @@
-"""A dozen things to try with curl on the sample. Each works as pasted, in this order, and again."""
+"""Things to try with curl on the sample, and on the records of the example ERP. Each works as pasted, in this order,
+and again.
+"""
 
 import json
 from typing import Any, NamedTuple
@@ -6,6 +8,7 @@ from uuid import UUID, uuid5
 
 from cairn.client import Command
 from cairn.demo import IDS, Loaded
+from cairn.mirroring import CONNECTION, Trial
 
 DRAFT = uuid5(IDS, "tour/draft")
 JSON = "-H 'Content-Type: application/json'"
@@ -20,10 +23,14 @@ class Step(NamedTuple):
     command: str
 
 
-def variables(url: str, loaded: Loaded) -> list[str]:
+def variables(url: str, loaded: Loaded, trial: Trial | None) -> list[str]:
     """What the commands are written with: the API, the token, the project, its first estimate and lowest bid, a new
-    version's id, and the position of the log after the load.
+    version's id, the position of the log after the load, and what there is of the example ERP.
     """
+    of_trial = [
+        f"CONNECTION={CONNECTION}",
+        *([] if trial is None else [f"{name.upper()}={getattr(trial, name)}" for name in trial.__struct_fields__]),
+    ]
     return [
         f"CAIRN={url}",
         f"TOKEN={loaded.token}",
@@ -33,19 +40,66 @@ def variables(url: str, loaded: Loaded) -> list[str]:
         f"BID={loaded.estimates[1]}",
         f"NEW={DRAFT}",
         f"POSITION={loaded.position}",
+        *(of_trial if trial is not None else []),
     ]
 
 
-def lines(url: str, loaded: Loaded) -> list[str]:
+def lines(url: str, loaded: Loaded, trial: Trial | None) -> list[str]:
     """The tour as text: the variables, then a comment and a command each."""
-    text = ["", "# Paste these first:", *variables(url, loaded)]
-    for number, step in enumerate(steps(loaded), 1):
+    text = ["", "# Paste these first:", *variables(url, loaded, trial)]
+    for number, step in enumerate([*steps(loaded), *(steps_on_records() if trial is not None else [])], 1):
         text += ["", f"# {number}. {step.title}", step.command]
     return [*text, ""]
 
 
+def steps_on_records() -> list[Step]:
+    """On what is mirrored of the example ERP: looking, drafting, a sync underneath, and the way back."""
+    of_connection = "$CAIRN/connections/$CONNECTION"
+    saved = '{"connection_id":"$CONNECTION","drafts":[{"record_id":"$RECORD","fields":{"forecast_cost":"1250000.00"}}]}'
+    many = '{"filter":{"record_class":["In-Progress"]},"fields":{"forecast_end":"2027-12-31"}}'
+    requested = '{"connection_id":"$CONNECTION","run_id":"$SYNC","mode":"incremental"}'
+    opened = '{"connection_id":"$CONNECTION","drafts_id":"$DRAFTS"}'
+    sort = "category=Construction&sort=forecast_cost&direction=descending&limit=2"
+    return [
+        Step("The ERP's records, mirrored: the costliest construction.", f'{GET} "{of_connection}/records?{sort}"'),
+        Step("What they add up to by two groups, and how many amounts are withheld.", f'{GET} "{of_connection}/kpis"'),
+        Step("A draft over a record that belongs to the ERP.", _said("$DRAFT", saved, "drafts/$DRAFTS/save-drafts")),
+        Step("The record as its drafter sees it: draft, baseline and both.", f"{GET} {of_connection}/records/$RECORD"),
+        Step(
+            "What one change to all that is in progress would do. Nothing is stored.",
+            _asked(many, f"{of_connection}/drafts/preview"),
+        ),
+        Step(
+            "The ERP moves on to its next quarter, and is synced again.",
+            f"curl -s -X POST $ERP/advance; {_said('$SYNC', requested, 'mirror/$MIRROR/request-sync')}",
+        ),
+        Step(
+            "How that went: counts by typed comparison, once it has ended.",
+            f'{GET} "{of_connection}/runs/$SYNC?wait_seconds=15"',
+        ),
+        Step("All drafts on their way back to the ERP.", _said("$COMMIT", opened, "changeset/$COMMIT/open-changeset")),
+        Step(
+            "What became of each: confirmed by the ERP, or in conflict with what it has now.",
+            f'{GET} "$CAIRN/changesets/$COMMIT?wait_seconds=10"; {GET} $CAIRN/changesets/$COMMIT/records',
+        ),
+    ]
+
+
+def _said(key: str, body: str, path: str) -> str:
+    return f'{POST} -H "Idempotency-Key: {key}" -d "{_quoted(body)}" $CAIRN/commands/{path}'
+
+
+def _asked(body: str, url: str) -> str:
+    return f'{POST} -d "{_quoted(body)}" {url}'
+
+
+def _quoted(body: str) -> str:
+    """For between double quotes in a shell, so that its variables are put in."""
+    return body.replace('"', '\\"')
+
+
 def steps(loaded: Loaded) -> list[Step]:
-    """The dozen."""
+    """On the contract."""
     start, revise = _started(loaded), _revised(loaded, "0.16", "tour/edit")
     edit = _revised(loaded, "0.17", "tour/seen")
     replayed = _post(start, "$NEW")

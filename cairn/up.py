@@ -14,15 +14,15 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 
 from api.identity import secret_hash_of
-from cairn import keys, servers
+from cairn import erp, keys, servers
 from cairn.embedded import EmbeddedError, Running
 from cairn.embedded import start as start_servers
 from cairn.settings import PROCESSES, Settings, known_to
@@ -39,7 +39,16 @@ PORT_SECONDS_MAX = 12.0
 LOG_BYTES_MAX = 16 * 1024 * 1024
 WATCH_SECONDS = 1.0
 
+LOOPBACK = "127.0.0.1"
+
 Say = Callable[[str], None]
+
+
+class Program(NamedTuple):
+    """A module to run as a process of its own, with its arguments, and the environment it gets."""
+
+    arguments: tuple[str, ...]
+    environment: Mapping[str, str]
 
 
 class UpError(Exception):
@@ -51,16 +60,18 @@ class AlreadyUp(UpError):
 
 
 class System:
-    """Everything that runs. `url` is the API's."""
+    """Everything that runs. `url` is the API's, `erp_url` that of the example ERP, "" without one."""
 
-    def __init__(self, settings: Settings, say: Say, *, stay: bool = False) -> None:
+    def __init__(self, settings: Settings, say: Say, *, stay: bool = False, with_erp: bool = False) -> None:
         self.settings = settings
         self.say = say
         self.folder = settings.store.data_folder.absolute()
         self.url = ""
+        self.erp_url = ""
         self.operator_token = ""
         self.stopping = asyncio.Event()
         self._stay = stay
+        self._with_erp = with_erp
         self._starter = os.getppid()
         self._closing = ExitStack()
         self._processes: dict[str, asyncio.subprocess.Process] = {}
@@ -75,8 +86,11 @@ class System:
             asyncio.get_running_loop().add_signal_handler(number, self.stopping.set)
         self._tasks.append(asyncio.create_task(self._follow_the_starter()))
         environment = await asyncio.to_thread(self._environment)
-        for name in PROCESSES:
-            self._tasks.append(asyncio.create_task(self._keep(name, environment)))
+        programs = {name: Program(run, known_to(kinds, environment)) for name, (run, kinds) in PROCESSES.items()}
+        if self._with_erp:
+            programs["erp"] = Program(await asyncio.to_thread(self._erp), known_to((), environment))
+        for name, program in programs.items():
+            self._tasks.append(asyncio.create_task(self._keep(name, program)))
         self._tasks.append(asyncio.create_task(self._watch_servers()))
         await self._until_ready()
 
@@ -93,14 +107,14 @@ class System:
         self._remember(pid=os.getpid())
 
     def _remembered(self) -> dict[str, Any]:
-        """What is known of this folder's last or present run: `port`, and while it runs `pid` and `url`."""
+        """What is known of this folder's last or present run: `port`, `erp_port`, and while it runs `pid` and `url`."""
         with suppress(FileNotFoundError, ValueError):
             seen: dict[str, Any] = json.loads((self.folder / "up.json").read_text(encoding="utf-8"))
             return seen
         return {}
 
     def _remember(self, **facts: Any) -> None:
-        kept = {name: value for name, value in self._remembered().items() if name == "port"}
+        kept = {name: value for name, value in self._remembered().items() if name in {"port", "erp_port"}}
         staged = self.folder / "up.json.new"
         staged.write_text(json.dumps(kept | facts), encoding="utf-8")
         staged.replace(self.folder / "up.json")
@@ -125,6 +139,7 @@ class System:
             "CAIRN_OPERATOR_TOKEN_HASH": self.settings.api.operator_token_hash or secret_hash_of(self.operator_token),
             "CAIRN_DATA_FOLDER": str(self.folder),
             "CAIRN_API_PORT": str(port),
+            **({"CAIRN_UPSTREAM_NETWORKS": self._networks()} if self._with_erp else {}),
             **({} if keks.kek_file is None else {"CAIRN_KEK_FILE": str(keks.kek_file)}),
             "PYTHONUNBUFFERED": "1",
         }
@@ -136,6 +151,22 @@ class System:
             return servers.operator_token(self.folder)
         return given if given.startswith("cairn_operator_") else ""
 
+    def _networks(self) -> str:
+        """Those that were allowed, and the address of the example ERP."""
+        given = self.settings.workers.upstream_networks
+        return f"{given},{LOOPBACK}" if given else LOOPBACK
+
+    def _erp(self) -> tuple[str, ...]:
+        """How the example ERP is started, at the port of last time: the connection to it knows no other."""
+        port = int(self._remembered().get("erp_port", 0))
+        if not port or not self._had_before(LOOPBACK, port):
+            found = self._free_port(LOOPBACK, map(_any_port, [LOOPBACK] * PORTS_TRIED))
+            assert found is not None  # the system names free ones
+            port = found
+        self.erp_url = f"http://{LOOPBACK}:{port}"
+        self._remember(pid=os.getpid(), url=self.url, erp_port=port, erp_url=self.erp_url)
+        return erp.arguments(self.folder, port, self.settings.tools.sample_data)
+
     def _port(self) -> int:
         """The port that was asked for; else the one of last time, the usual one or the next that is free."""
         host, usual = self.settings.api.api_host, self.settings.api.api_port
@@ -146,11 +177,16 @@ class System:
         remembered = self._remembered().get("port")
         if remembered is not None and self._had_before(host, int(remembered)):
             return int(remembered)
-        chosen = range(usual, usual + PORTS_TRIED) if usual else map(_any_port, [host] * PORTS_TRIED)
-        for port in chosen:
-            if self._claim_port(port) and _is_free(host, port):
-                return port
-        raise UpError(f"No port from {usual} to {usual + PORTS_TRIED} is free. Set CAIRN_API_PORT.")
+        port = self._free_port(
+            host, range(usual, usual + PORTS_TRIED) if usual else map(_any_port, [host] * PORTS_TRIED)
+        )
+        if port is None:
+            raise UpError(f"No port from {usual} to {usual + PORTS_TRIED} is free. Set CAIRN_API_PORT.")
+        return port
+
+    def _free_port(self, host: str, chosen: Iterable[int]) -> int | None:
+        """The first of these that nobody listens on and nobody of ours is about to."""
+        return next((port for port in chosen if self._claim_port(port) and _is_free(host, port)), None)
 
     def _had_before(self, host: str, port: int) -> bool:
         """Takes the port of last time. An API whose `cairn up` was killed may be on it still, finishing its answers."""
@@ -181,12 +217,12 @@ class System:
         self._closing.callback(os.close, lock)
         return True
 
-    async def _keep(self, name: str, environment: dict[str, str]) -> None:
+    async def _keep(self, name: str, program: Program) -> None:
         """Run a process, again and again, each time later if it does not live long."""
         delay = BACK_OFF_SECONDS[0]
         while not self.stopping.is_set():
             began = time.monotonic()
-            process = await self._spawn(name, environment)
+            process = await self._spawn(name, program)
             code = await process.wait()
             if self.stopping.is_set():
                 return
@@ -195,18 +231,17 @@ class System:
             self.say(f"{name} ended ({_ending(code)}); starting it again. Its log: {self._log(name)}")
             await self._stops_within(delay)
 
-    async def _spawn(self, name: str, environment: dict[str, str]) -> asyncio.subprocess.Process:
-        arguments, kinds = PROCESSES[name]
+    async def _spawn(self, name: str, program: Program) -> asyncio.subprocess.Process:
         with self._log(name).open("ab") as log:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
                 "cairn.leash",
-                *arguments,
+                *program.arguments,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                env=known_to(kinds, environment),
+                env=program.environment,
                 cwd=Path(__file__).parent.parent,
                 start_new_session=True,  # Ctrl-C in the terminal is for us, who then stop them in order
             )
@@ -322,8 +357,17 @@ def _ending(code: int) -> str:
 
 def url_of(folder: Path) -> str | None:
     """Where the API of the `cairn up` that has this data folder listens; None when there is none."""
+    return _remembered_url(folder, "url")
+
+
+def erp_url_of(folder: Path) -> str | None:
+    """Where its example ERP listens; None when there is none."""
+    return _remembered_url(folder, "erp_url")
+
+
+def _remembered_url(folder: Path, name: str) -> str | None:
     try:
-        url = json.loads((folder / "up.json").read_text(encoding="utf-8")).get("url")
+        url = json.loads((folder / "up.json").read_text(encoding="utf-8")).get(name)
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     return None if url is None else str(url)

@@ -27,6 +27,7 @@ from psycopg.errors import ForeignKeyViolation
 
 from domain.decider import ERASED, STREAM, Event, Sensitive
 from eventstore import codec, sql, telemetry
+from eventstore.actors import OPERATOR
 from eventstore.db import Connection, Database, Reader, Unavailable
 from eventstore.keyring import KEY_BYTES, Keyring, Unopenable, opened, sealed
 from eventstore.log import COLUMNS, Metadata, Stored
@@ -39,8 +40,6 @@ SQL = sql.beside(__file__)
 FORM: Final = "sealed:1:"
 UNREADABLE: Final = "[unreadable]"
 """What an answer shows in place of a field that does not open, which is an error and is logged."""
-OPERATOR: Final = UUID(int=0)
-"""The actor of what the deployment's operator does. No person of the company: the company's own key seals for it."""
 KEPT_SECONDS: Final = 60.0
 """How long a key is kept for sealing. For opening none is: what was erased reads as erased from that moment on."""
 SUBJECTS_KEPT: Final = 2_000

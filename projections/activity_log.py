@@ -53,6 +53,7 @@ from domain.pricebook import PricesImported
 from domain.project import ProjectCreated, ProjectRenamed, ProjectRestored
 from domain.registry import EVENTS
 from domain.simulation import SimulationCompleted, SimulationRequested
+from eventstore import actors
 from eventstore.db import Reader
 from eventstore.log import POSITION_MAX, Metadata
 from eventstore.sql import beside
@@ -339,7 +340,7 @@ def _shown(row: _Entry, keys: Keys) -> Activity:
         row.seq,
         row.recorded_at,
         row.actor,
-        _shown_name(row.actor, row.actor_name, keys),
+        actors.NAMES.get(row.actor) or _shown_name(row.actor, row.actor_name, keys),
         row.type,
         row.category,
         row.entity_id,

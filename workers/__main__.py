@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Final
 from uuid import UUID
 
@@ -23,14 +24,11 @@ from eventstore.vault import Vault
 from eventstore.wire import Broker
 from projections.settings import EngineSettings
 from workers import outbound
-from workers.projector import Projector
-from workers.relay import Relay
 from workers.settings import WorkerSettings
-from workers.simulator import Simulator
-from workers.syncer import Syncer
 from workers.worker import Worker
 
 NAMES: Final = ("projector", "relay", "simulator", "syncer")
+"""Each is the module that has it, and, with a capital, its class."""
 EXIT_UNSAFE: Final = 77  # as sysexits: permission
 EXIT_SETTINGS: Final = 78  # as sysexits: configuration
 EXIT_USAGE: Final = 64
@@ -56,13 +54,19 @@ def build(
     broker = Broker(store.nats_url, name=name)
     if name == "projector":
         database = _database(store, name, engine.projector_connections_max + 1)
-        return Projector(database, broker, engine, workers)
+        return _made(name, database, broker, engine, workers)
     if name == "simulator":
-        return Simulator(_database(store, name, SIMULATOR_CONNECTIONS), broker, store, workers)
+        return _made(name, _database(store, name, SIMULATOR_CONNECTIONS), broker, store, workers)
     if name == "syncer":
         vault = Vault(keyring_of(keys.kek, keys.kek_file))
-        return Syncer(_database(store, name, SYNCER_CONNECTIONS), broker, store, workers, vault)
-    return Relay(_database(store, name, RELAY_CONNECTIONS), broker, workers)
+        return _made(name, _database(store, name, SYNCER_CONNECTIONS), broker, store, workers, vault)
+    return _made(name, _database(store, name, RELAY_CONNECTIONS), broker, workers)
+
+
+def _made(name: str, *parts: object) -> Worker:
+    """One of `NAMES`. Its module is loaded only here: what the others import, this process needs no memory for."""
+    made: Worker = getattr(import_module(f"workers.{name}"), name.capitalize())(*parts)
+    return made
 
 
 def _database(store: StoreSettings, name: str, connections: int) -> Database:

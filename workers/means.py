@@ -16,6 +16,7 @@ from domain.connection import Connection
 from domain.decider import Command, Ref, State
 from domain.registry import BY_CATEGORY
 from domain.upstreams import upstream_of
+from eventstore.actors import SYNCER
 from eventstore.db import Database, DriverError, Unavailable
 from eventstore.transact import Context, Receipt, Store, transact
 from projections import positions
@@ -24,8 +25,6 @@ from workers.upstreams.egress import Egress
 from workers.upstreams.opening import opened
 from workers.upstreams.upstream import Credentials, Upstream
 
-SYNCER: Final = UUID("00000000-0000-7000-8000-000000000003")
-"""The actor of what syncs and pushes record."""
 LOOK_SECONDS: Final = 0.2
 """How often a read model's position is asked for without a hint."""
 

@@ -24,6 +24,7 @@ from domain.decider import Command, Rejected
 from domain.estimate import estimate
 from domain.simulation import FailSimulation, Figures, RecordSimulation
 from eventstore import log, operations, sql, telemetry
+from eventstore.actors import SIMULATOR
 from eventstore.db import Database, DriverError, Unavailable, role_url
 from eventstore.operations import Operation, Operations
 from eventstore.settings import StoreSettings
@@ -55,8 +56,6 @@ SECONDS = Histogram(
 RUNNING = Gauge("cairn_simulations_running", "1 while a simulation is computed.")
 
 KIND: Final = "simulation"
-SIMULATOR: Final = UUID("00000000-0000-7000-8000-000000000002")
-"""The actor of what simulators record."""
 ATTEMPTS_MAX: Final = 5
 """A simulation that ended so many workers is not tried again."""
 REPORT_SECONDS: Final = 0.5

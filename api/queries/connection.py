@@ -13,7 +13,7 @@ from msgspec.structs import asdict
 from pydantic import Field
 
 from api.problems import Fault, Problem
-from api.views import Page, PagedView, View, found
+from api.views import Page, PagedView, View, Views, found
 from domain.cells import Value
 from domain.decider import EDITORS
 from domain.mapping import FieldMapping, MappingInput
@@ -23,6 +23,7 @@ from projections.connections import Connection, MappingRow, Run, RunListed
 
 SAMPLE_ROWS_MAX: Final = 1_000
 SAMPLE_COLUMNS_MAX: Final = 500
+WAIT_SECONDS_MAX: Final = 15
 
 _OF_CONNECTIONS: Final = {"model": "connections"}
 
@@ -34,6 +35,11 @@ RunStatus = Annotated[
     Literal["requested", "running", "finished", "failed", "cancelled"] | None,
     QueryParameter(description="Only syncs of this status.", required=False),
 ]
+Wait = Annotated[
+    float,
+    QueryParameter(ge=0, le=WAIT_SECONDS_MAX, description="Wait so many seconds for the end of it."),
+]
+GOING_ON: Final = frozenset({"requested", "running"})
 Cell: TypeAlias = str | int | float | bool | None
 
 
@@ -137,9 +143,15 @@ async def runs_of_connection(
     tags=["connection"],
     opt=_OF_CONNECTIONS,
 )
-async def run_of_connection(view: NamedDependency[View], id: FromPath[UUID], run_id: FromPath[UUID]) -> Response[Run]:
-    """One sync: how far it is or what came of it, and what was wrong in which row."""
-    return view.answer(found(await connections.run(view.reader, id, run_id, at=view.at)))
+async def run_of_connection(
+    views: NamedDependency[Views], id: FromPath[UUID], run_id: FromPath[UUID], wait_seconds: Wait = 0
+) -> Response[Run]:
+    """One sync: how far it is or what came of it, and what was wrong in which row; at once or when it has ended."""
+
+    async def see(view: View) -> Run:
+        return found(await connections.run(view.reader, id, run_id, at=view.at))
+
+    return await views.look(see, lambda seen: seen.status in GOING_ON, wait_seconds)
 
 
 @post(

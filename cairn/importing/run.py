@@ -22,12 +22,13 @@ from cairn.importing.wishes import Tally, Wishes
 from domain.company import Company
 from domain.decider import Ref, Rejected, Role, Written
 from domain.membership import MemberAdded, MemberRemoved, RoleChanged
+from eventstore.actors import OPERATOR
 from eventstore.db import Database, DriverError, Reader, Unavailable, role_url
 from eventstore.keyring import keyring_of
 from eventstore.log import POSITION_MAX
 from eventstore.settings import StoreSettings
 from eventstore.transact import Context, RefusedTogether, Store, Together, VersionConflict, transact_together
-from eventstore.vault import OPERATOR, Vault
+from eventstore.vault import Vault
 from projections import access, project_names, registry
 from projections.access import Member
 from projections.engine import Engine, Fenced

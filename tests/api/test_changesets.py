@@ -246,7 +246,7 @@ def test_another_companys_changeset_is_unknown(company: Company, other: Company,
     ada.save((0, {"forecast_cost": "1300.00"}))
     commit = Commit(company, ada)
     commit.seen(commit.opened)
-    for path in (commit.path, f"{commit.path}/records", f"{commit.path}?wait_seconds=5"):
+    for path in (commit.path, f"{commit.path}/records", f"{commit.path}?wait_seconds=0.2"):
         problem(other.viewer.get(path), 404, "thing.unknown")
     assert of(other.viewer.get("/changesets"))["items"] == []
 

@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from domain.decider import ERASED, Rejected, Role
 from domain.membership import AddMember, ChangeRole, ForgetMember, MemberAdded, RemoveMember
 from eventstore import log
+from eventstore.actors import OPERATOR
 from eventstore.db import Database, Unavailable
 from eventstore.keyring import Unopenable, keyring_of, minted
 from eventstore.log import Metadata
 from eventstore.settings import SettingsError
 from eventstore.transact import Context, Store
-from eventstore.vault import FORM, OPERATOR, UNREADABLE, Key, Keyless, Keys, Origin, Vault
+from eventstore.vault import FORM, UNREADABLE, Key, Keyless, Keys, Origin, Vault
 from tests import keys
 from tests.eventstore.conftest import context, open_store, send
 from tests.eventstore.units import as_role

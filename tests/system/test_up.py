@@ -16,6 +16,7 @@ from tests.cairn.test_samples import PUBLISHED
 from tests.running import OURS, ROOT, Up, left_over
 
 MEMORY_BYTES_MAX = 350 * 1024 * 1024
+WORKERS_BYTES_MAX = 250 * 1024 * 1024
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ def test_the_tour_of_the_readme_works_as_pasted(up: Up) -> None:
 
 
 def _judge(answers: list[str]) -> None:
-    versions, history, started, batch, again, refused, seen, not_modified, log, activity, compared, found = answers
+    versions, history, started, batch, again, refused, seen, not_modified, log, activity, compared, found = answers[:12]
     totals = ["2045323.79", "2163731.46", "2170573.95", "2191469.72", "2198798.96", "2201172.84"]
     assert [version["base_total"] for version in json.loads(versions)["items"]][:6] == totals
     changes = {change["field"]: (change["was"], change["now"]) for change in json.loads(history)["items"]}
@@ -76,10 +77,32 @@ def _judge(answers: list[str]) -> None:
     assert {"0.16", "0.17"} <= {event["data"]["now"]["unit_price"] for event in events}
     assert not_modified.strip() == "304"
     assert [event["position"] for event in json.loads(log)["events"]] == [1, 2]
-    assert json.loads(activity)["items"][0]["actor_name"] == "Olive Owner"
+    assert {each["actor_name"] for each in json.loads(activity)["items"]} <= {"Olive Owner", "syncer"}
     comparison = json.loads(compared)
     assert (comparison["difference"], len(comparison["lines"]), comparison["lines_differing"]) == ("118407.67", 3, 50)
     assert json.loads(found)["items"]
+    _judge_records(answers[12:])
+
+
+def _judge_records(answers: list[str]) -> None:
+    costliest, kpis, drafted, record, preview, requested, run, opened, ended = answers
+    costs = [float(each["values"]["forecast_cost"]) for each in json.loads(costliest)["items"]]
+    assert costs == sorted(costs, reverse=True)
+    assert {each["values"]["category"] for each in json.loads(costliest)["items"]} == {"Construction"}
+    groups = json.loads(kpis)["groups"]
+    assert sum(each["baseline"]["records"] for each in groups) == json.loads(kpis)["baseline"]["records"] > 0
+    assert json.loads(drafted)["position"]
+    seen = json.loads(record)
+    assert seen["draft"] is None or seen["values"]["forecast_cost"] == "1250000.00"
+    assert json.loads(preview)["matching"] > 0
+    assert json.loads(requested.partition("}")[2])["position"]
+    assert json.loads(run)["status"] == "finished"
+    assert json.loads(opened)["position"]
+    decoder = json.JSONDecoder()
+    changeset, end = decoder.raw_decode(ended)
+    [outcome] = decoder.raw_decode(ended[end:])[0]["items"]
+    assert changeset["records"][outcome["status"]] == 1
+    assert outcome["status"] in {"confirmed", "conflict", "refused", "left"}
 
 
 def test_a_second_one_says_that_it_runs_and_where(up: Up) -> None:
@@ -95,8 +118,9 @@ def test_what_it_keeps_secret_only_its_user_reads(up: Up) -> None:
 
 
 def test_it_is_comfortable_in_little_memory(up: Up) -> None:
-    taken = [up.named(name).memory_info().rss for name in ("commands", "projector", "relay", "simulator")]
+    taken = [up.named(name).memory_info().rss for name in ("commands", "projector", "relay")]
     assert sum(taken) <= MEMORY_BYTES_MAX
+    assert sum(up.named(name).memory_info().rss for name in ("simulator", "syncer")) <= WORKERS_BYTES_MAX
 
 
 @pytest.mark.parametrize(

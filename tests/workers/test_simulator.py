@@ -18,6 +18,7 @@ from domain.decider import Command
 from domain.registry import BY_CATEGORY, COMMANDS
 from domain.simulation import Figures, SimulatedRisk
 from eventstore import operations
+from eventstore.actors import SIMULATOR
 from eventstore.db import Database, role_url
 from eventstore.operations import Operation, Operations
 from eventstore.settings import StoreSettings
@@ -29,7 +30,7 @@ from tests.workers.outside import ended, process, projector_role, until
 from tests.workers.test_projector import QUICKLY
 from workers.simulation import simulate
 from workers.simulation_task import Task
-from workers.simulator import ATTEMPTS_MAX, SIMULATOR
+from workers.simulator import ATTEMPTS_MAX
 
 SWIFT: dict[str, Any] = {"simulator_poll_seconds": 0.1, "simulator_lease_seconds": 1, "worker_beat_seconds": 0.1}
 LONG, MANY = 1_000_000, 150
