@@ -134,12 +134,21 @@ class Engine:
         return Target(projection, build, BuildTables(projection, build.schema, types))
 
     async def behind(self) -> list[Behind]:
-        """Companies with events that a followed build has not seen."""
+        """Companies with events that a followed build has not seen.
+
+        What stands further back than it is remembered to was set back: its commits were lost with a crash of the
+        database, which they do not wait for. Where nothing new is written no commit of ours would meet the fence, so
+        what is remembered is dropped here.
+        """
         keys = list(self.targets)
         values = {"models": [model for model, _ in keys], "builds": [build for _, build in keys]}
         async with self.database.connection() as connection:
             cursor = await connection.execute(SQL["behind"], values, binary=True)
-            return [Behind(*row) for row in await cursor.fetchall()]
+            found = [Behind(*row) for row in await cursor.fetchall()]
+        for each in found:
+            if self._positions.get((each.model, each.build, each.tenant), 0) > each.position:
+                self.forget(each.tenant)
+        return found
 
     async def advance(self, tenant: UUID, *, targets: Sequence[Target] | None = None, to: int = POSITION_MAX) -> None:
         """Brings a company's read models up to the head of its log, or to `to`.
@@ -281,7 +290,7 @@ class Engine:
         return course.position
 
     def forget(self, tenant: UUID) -> None:
-        """Drops what is remembered of a company that another process now owns."""
+        """Drops what is remembered of a company: another process owns it now, or it was set back."""
         for key in [key for key in self._positions if key[2] == tenant]:
             del self._positions[key]
         for key in [key for key in self._kept if key[2] == tenant]:

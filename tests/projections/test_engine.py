@@ -246,6 +246,26 @@ async def test_rows_kept_are_void_after_a_take_over(world: World, company: Compa
         assert await delivery.verify(reader, "names_seen") == []
 
 
+async def test_what_a_crash_set_back_is_brought_on_again_though_nothing_new_happens(
+    world: World, company: Company
+) -> None:
+    engine = await world.engine([models.model(prompt=True)])
+    project_id = await project(company, "P")
+    await engine.advance(company.tenant)
+    [target] = engine.targets.values()
+    async with world.projector.bound(company.tenant) as reader:  # the database crashed before it had that on disk
+        for statement in (
+            f"delete from {target.build.schema}.names_seen",
+            "delete from cairn.deliveries",
+            "update cairn.checkpoints set position = 0",
+        ):
+            await reader.connection.execute(statement)
+    assert [each.position for each in await engine.behind()] == [0]
+    await engine.advance(company.tenant)
+    assert await _names(company) == {project_id: ("P", 0)}
+    assert await engine.behind() == []
+
+
 async def test_rows_kept_are_void_while_keys_wait(world: World, company: Company) -> None:
     engine = await world.engine([models.model(prompt=True)])
     project_id = await project(company)
