@@ -7,7 +7,7 @@ counted from what the log says. So nothing of a run has to be kept but the run i
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Final, Literal
@@ -42,6 +42,8 @@ SECONDS = Histogram("cairn_sync_seconds", "Time a finished run took.", buckets=(
 RUNNING = Gauge("cairn_syncs_running", "Runs under way in this process.")
 
 MODEL: Final = "pfa"
+TURN_ROWS: Final = 50
+"""Rows that are read before others in the process have a turn: recording goes on meanwhile."""
 PRESENT_PAGE: Final = 20_000
 """Ids that are read at once when it is asked what is gone."""
 STALE: Final = frozenset({"upstream.went-back", "upstream.cursor-unknown"})
@@ -125,6 +127,7 @@ class SyncRun:
         self._pending = Pending()
         self._looked_at = 0
         self._positions: deque[int] = deque()
+        self._recording: asyncio.Task[None] | None = None
         self._number = 0
         self._next_cursor: str | None = None
         self.waits_for_upstream = False
@@ -219,6 +222,16 @@ class SyncRun:
         return await self._means.send(self.work.tenant, self.work.mirror, command, self.work.run_id, as_what)
 
     async def _compare_all(self, upstream: Upstream) -> None:
+        """Rows are read and compared while those before them are recorded."""
+        try:
+            await self._compare_fetched(upstream)
+        except UpstreamError:
+            await self._recorded()  # what came before is worth keeping
+            raise
+        finally:
+            await self._stop_recording()
+
+    async def _compare_fetched(self, upstream: Upstream) -> None:
         rows: MirrorRows | None = None
         scope = Scope.NOTHING
         async with aclosing(upstream.fetch(self._cursor)) as batches:
@@ -246,7 +259,9 @@ class SyncRun:
         self._nameless += batch.faulty
         for told_of in batch.faults:
             self._blame(told_of.row, told_of.code, told_of.message)
-        for number, row in zip(batch.numbers, batch.rows, strict=True):
+        for index, (number, row) in enumerate(zip(batch.numbers, batch.rows, strict=True)):
+            if index % TURN_ROWS == 0:
+                await asyncio.sleep(0)
             repeated = rows.identities.repeated
             found = rows.read(row)
             if rows.identities.repeated > repeated and batch.scope is Scope.CHANGES:
@@ -272,7 +287,6 @@ class SyncRun:
         if len(self._buffer) >= self._settings.sync_buffer_records:
             await self._compare()
         self._means.progressed()
-        await asyncio.sleep(0)  # a batch that was at hand must not keep others from their turn
 
     def _blame(self, row: int, code: str, message: str, column: str | None = None) -> None:
         if len(self._faults) < FAULTS_KEPT:
@@ -388,24 +402,53 @@ class SyncRun:
             self._settled_position = self._positions[-1]
 
     async def _record(self, least: int) -> None:
-        """Records what is pending while it is so much."""
+        """Has what is pending recorded while it is so much: beside whatever comes next, or, when it is all, now."""
+        await self._recorded()
+        if len(self._pending) >= least:
+            self._recording = asyncio.create_task(self._send_chunks(list(self._chunks(least))))
+        if least == 1:
+            await self._recorded()
+
+    def _chunks(self, least: int) -> Iterator[tuple[MirrorChanges, int]]:
+        """Changes for one event each, and how many rows were looked at for them."""
         while len(self._pending) >= least:
             rounds = -(-len(self._pending) // CHANGES_LIMIT) if least == 1 else len(self._pending) // CHANGES_LIMIT
             processed = self._looked_at // rounds
             self._looked_at -= processed
+            yield self._pending.take(), processed
+
+    async def _recorded(self) -> None:
+        """Until nothing is being recorded. Raises what kept it from being so."""
+        recording, self._recording = self._recording, None
+        if recording is not None:
+            try:
+                await recording
+            finally:
+                recording.cancel()
+
+    async def _stop_recording(self) -> None:
+        recording, self._recording = self._recording, None
+        if recording is not None:
+            recording.cancel()
+            await asyncio.wait([recording])
+
+    async def _send_chunks(self, chunks: list[tuple[MirrorChanges, int]]) -> None:
+        chunks.reverse()
+        while chunks:
             if len(self._positions) >= self._settings.sync_chunks_ahead_max:
                 await self._means.reached(self.work.tenant, MODEL, self._positions.popleft())
+            changes, processed = chunks.pop()  # which frees it once it is sent
             self._number += 1
-            changes = RecordChanges(
+            recording = RecordChanges(
                 connection_id=self.work.connection_id,
                 run_id=self.work.run_id,
                 attempt=self._attempt,
                 mapping_version=self._mapping.version,
                 currency=self._connection.currency,
-                changes=self._pending.take(),
+                changes=changes,
                 processed=processed,
             )
-            receipt = await self._send(changes, f"changes {self._attempt} {self._number}")
+            receipt = await self._send(recording, f"changes {self._attempt} {self._number}")
             self._positions.append(receipt.position)
             self._means.progressed()
 
