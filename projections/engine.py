@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -28,7 +28,7 @@ from projections.tables import SQL, Asked, BuildTables, Statement, Unwritable, l
 LIVE_EVENTS_MAX = 100
 """Events that are applied to all live models in one transaction; what is further behind takes larger pages."""
 LIVE_BYTES_MAX = 1_048_576
-"""Payload bytes of these, but for the last."""
+"""Payload bytes of these, but for the last, where somebody waits for the model."""
 MODELS_AT_ONCE = 4
 """Models that go a long way side by side: each holds up to two connections, and pages in memory."""
 PAGES_AHEAD = 1
@@ -107,6 +107,7 @@ class Engine:
         self.targets: dict[tuple[str, int], Target] = {}
         self._positions: dict[Place, int] = {}
         self._kept: OrderedDict[Place, Kept] = OrderedDict()
+        self._ways: dict[UUID, set[Way]] = {}
 
     async def prepare(self) -> None:
         """Sees that builds exist, and finds those to follow."""
@@ -150,10 +151,23 @@ class Engine:
                 self.forget(each.tenant)
         return found
 
-    async def advance(self, tenant: UUID, *, targets: Sequence[Target] | None = None, to: int = POSITION_MAX) -> None:
+    def stir(self, tenant: UUID) -> None:
+        """Says that a company's log has moved: who follows it at this moment looks again."""
+        for way in self._ways.get(tenant, ()):
+            way.moved.set()
+
+    async def advance(
+        self,
+        tenant: UUID,
+        *,
+        targets: Sequence[Target] | None = None,
+        to: int = POSITION_MAX,
+        others_wait: Callable[[], bool] = lambda: True,
+    ) -> None:
         """Brings a company's read models up to the head of its log, or to `to`.
 
         What is live and stands together takes a few events in one transaction; longer ways are gone side by side.
+        While a way is gone and no `others_wait`, what comes meanwhile is part of it.
         Raises Fenced when another process took a model over; the others have been brought on all the same.
         """
         chosen = list(self.targets.values()) if targets is None else targets
@@ -161,7 +175,7 @@ class Engine:
         if await self._keep_up(tenant, positions, to):
             positions.clear()
         while positions:
-            await self._level(tenant, positions, faults, to)
+            await self._level(tenant, positions, faults, to, others_wait)
         for fault in faults:
             raise fault
 
@@ -190,9 +204,11 @@ class Engine:
         targets = sorted(positions, key=lambda target: target.build.model)
         position = positions[targets[0]]
         limit = min(LIVE_EVENTS_MAX, self.settings.projection_batch_events_max)
+        prompt = any(target.projection.prompt for target in targets)
+        size = LIVE_BYTES_MAX if prompt else self.settings.projection_batch_bytes_max
         try:
             with traces.span("project live", tenant=str(tenant)):
-                events, whole = await self._commit_next(targets, tenant, position, min(to, position + limit))
+                events, whole = await self._commit_next(targets, tenant, position, min(to, position + limit), size)
         except (psycopg.Error, Unwritable, Fenced):  # whose fault it is, they find out one by one
             return False
         reached = events[-1].position if events else position
@@ -209,12 +225,20 @@ class Engine:
         for target, position in positions.items():
             self._positions[_place(target, tenant)] = position
 
-    async def _level(self, tenant: UUID, positions: dict[Target, int], faults: list[BaseException], to: int) -> None:
+    async def _level(
+        self,
+        tenant: UUID,
+        positions: dict[Target, int],
+        faults: list[BaseException],
+        to: int,
+        others_wait: Callable[[], bool],
+    ) -> None:
         """Brings the models that are furthest behind to where the next one stands, or to the end of the log."""
         lowest = min(positions.values())
         behind = [target for target, position in positions.items() if position == lowest][:MODELS_AT_ONCE]
         ceiling = min((position for position in positions.values() if position > lowest), default=to)
-        for target, end in zip(behind, await self._side_by_side(tenant, behind, lowest, ceiling), strict=True):
+        way = Way(others_wait if len(behind) == len(positions) else lambda: True)
+        for target, end in zip(behind, await self._side_by_side(tenant, behind, lowest, ceiling, way), strict=True):
             if isinstance(end, BaseException):
                 del positions[target]
                 faults.append(end)
@@ -225,44 +249,58 @@ class Engine:
                 self._remember(tenant, {target: end})
 
     async def _side_by_side(
-        self, tenant: UUID, targets: Sequence[Target], position: int, to: int
+        self, tenant: UUID, targets: Sequence[Target], position: int, to: int, way: "Way"
     ) -> list[int | BaseException]:
         """Each model in transactions of its own, all from one reading of the log: one is folded while the other is
         written, and the log is read ahead of both. Answers where each came to, or why it did not.
         """
         queues: list[tuple[Target, Pages]] = [(target, asyncio.Queue(PAGES_AHEAD)) for target in targets]
-        following = [self._follow(target, pages, tenant, position) for target, pages in queues]
-        types = {kind for target in targets for kind in target.projection.changes}
-        reading = self._hand_out(self._pages(tenant, position, to, types), queues)
-        ends = await asyncio.gather(*following, reading, return_exceptions=True)
+        following = [self._follow(target, pages, tenant, position, way) for target, pages in queues]
+        reading = self._hand_out(self._pages(tenant, position, to, _types(targets), way), queues, way)
+        ways = self._ways.setdefault(tenant, set())
+        ways.add(way)
+        try:
+            ends = await asyncio.gather(*following, reading, return_exceptions=True)
+        finally:
+            ways.discard(way)
+            if not ways:
+                self._ways.pop(tenant, None)
         fault = ends.pop()
         if isinstance(fault, BaseException):
             return [end if isinstance(end, BaseException) else fault for end in ends]
         return [end for end in ends if end is not None]
 
     async def _pages(
-        self, tenant: UUID, position: int, to: int, types: Collection[str]
+        self, tenant: UUID, position: int, to: int, types: Collection[str], way: "Way"
     ) -> AsyncIterator[Sequence[Read]]:
         """The log after a position, up to `to`, large events only of `types`. Pages grow while they are small."""
         settings = self.settings
         limit = min(500, settings.projection_batch_events_max)
         while True:
+            way.moved.clear()
+            ends = way.ends()
             async with self.database.bound(tenant) as reader:
                 page = await log.read_page(reader, after=position, to=to, limit=limit, types=types)
-            if not page:
+            if not page and ends:
                 return
+            if not page:
+                await way.moved.wait()
+                continue
             position = page[-1].position
             count, size = sum(map(len, page)), sum(run.size for run in page) + 1
             yield [event for run in page for event in read_run(run, types)]
             fitting = int(count * settings.projection_batch_bytes_max / size)
             limit = max(1, min(settings.projection_batch_events_max, fitting, limit * 4))
 
-    async def _hand_out(self, pages: AsyncIterator[Sequence[Read]], queues: Sequence[tuple[Target, Pages]]) -> None:
+    async def _hand_out(
+        self, pages: AsyncIterator[Sequence[Read]], queues: Sequence[tuple[Target, Pages]], way: "Way"
+    ) -> None:
         """Puts each page into every queue, as a batch ready to fold, and None at the end, whatever the end is."""
         fault: Exception | None = None
         try:
             async for events in pages:
                 for target, queue in queues:
+                    way.under_way += 1
                     await queue.put((events, Batch(target.projection, events, trusting=True)))
         except Exception as error:  # whoever follows must not wait for ever
             fault = error
@@ -271,10 +309,10 @@ class Engine:
         if fault is not None:
             raise fault
 
-    async def _follow(self, target: Target, pages: Pages, tenant: UUID, position: int) -> int:
+    async def _follow(self, target: Target, pages: Pages, tenant: UUID, position: int, way: "Way") -> int:
         """Applies page after page. After a fault the rest is let pass, so that nobody waits."""
         fault: Exception | None = None
-        course = Course(self, target, tenant, position)
+        course = Course(self, target, tenant, position, way)
         try:
             while (page := await pages.get()) is not None:
                 if fault is None:
@@ -282,6 +320,9 @@ class Engine:
                         await course.take(*page)
                     except Exception as error:  # told once all has passed
                         fault = error
+                        way.settle()
+                else:
+                    way.settle()
             if fault is not None:
                 raise fault
             await course.settle()
@@ -358,6 +399,9 @@ class Engine:
         """Folds a batch while the one `before` it is being written, whose rows are known; asks for the other rows,
         which that one leaves alone. Answers what there is to write; None when an event fails.
         """
+        if not batch.changes_rows():
+            batch.fold(set())
+            return None if batch.parked else []
         async with self._batch(tenant, []) as reader:
             await self._begin_ahead(reader, target, batch, batch.touched(), before)
             await self._begin_groups_ahead(reader, target, batch, before)
@@ -413,7 +457,7 @@ class Engine:
                 await self._must_have_moved(tenant, moving, [(target, batch)], position)
 
     async def _commit_next(
-        self, targets: Sequence[Target], tenant: UUID, position: int, to: int
+        self, targets: Sequence[Target], tenant: UUID, position: int, to: int, size: int
     ) -> tuple[Sequence[Read], bool]:
         """Reads what follows `position`, and applies it to all targets: one transaction, and two round trips where the
         rows are known or new. Answers the events, and whether their size left room for more.
@@ -422,7 +466,7 @@ class Engine:
         known = [each.rows if each is not None and each.position == position else {} for each in kept]
         async with self._batch(tenant, targets) as reader:
             holding = await self._hold(reader, targets, position)
-            page = await log.read_within(reader, after=position, to=to, bytes_max=LIVE_BYTES_MAX)
+            page = await log.read_within(reader, after=position, to=to, bytes_max=size)
             waiting = await self._held(reader, targets, position, holding)
             known = [{} if keys else rows for keys, rows in zip(waiting, known, strict=True)]  # they may be replayed
             events = [read_one(stored) for stored in page]
@@ -438,7 +482,7 @@ class Engine:
         for (target, batch), rows, keys in zip(works, known, waiting, strict=True):
             if target.projection.prompt and not keys and not batch.parked:
                 self._keep(_place(target, tenant), rows, batch.left(), reached)
-        return events, sum(stored.size for stored in page) < LIVE_BYTES_MAX
+        return events, sum(stored.size for stored in page) < size
 
     async def _folded(
         self,
@@ -571,6 +615,26 @@ class Engine:
             raise Fenced(f"a model of {tenant} was taken over at {position}")
 
 
+class Way:
+    """A long way through a company's log that several models go at once. It ends where the log does, unless pages are
+    `under_way` then and nobody else waits to have his turn: what they cover is looked for again.
+    """
+
+    def __init__(self, others_wait: Callable[[], bool]) -> None:
+        self.moved = asyncio.Event()
+        self.under_way = 0
+        self._others_wait = others_wait
+
+    def ends(self) -> bool:
+        """Whether the log's end is now the way's."""
+        return not self.under_way or self._others_wait()
+
+    def settle(self) -> None:
+        """A model is done with a page."""
+        self.under_way -= 1
+        self.moved.set()
+
+
 class Course:
     """A model's long way through a company's log: a page is folded while the one before it is written.
 
@@ -578,8 +642,9 @@ class Course:
     wrote. Keys that wait may be replayed by others at any time, so with any of them the pages are applied in order.
     """
 
-    def __init__(self, engine: Engine, target: Target, tenant: UUID, position: int) -> None:
+    def __init__(self, engine: Engine, target: Target, tenant: UUID, position: int, way: Way) -> None:
         self.position = position
+        self._way = way
         self._engine = engine
         self._target = target
         self._tenant = tenant
@@ -597,10 +662,17 @@ class Course:
         if statements is None or self._in_order:
             self._in_order = True
             self.position = await engine.apply(target, tenant, self.position, events)
+            self._way.settle()
             return
-        writing = engine.commit_folded(target, tenant, self.position, batch, statements, events[-1].position)
-        self._writing = asyncio.create_task(writing)
+        self._writing = asyncio.create_task(self._write(events, batch, statements))
+        self._writing.add_done_callback(lambda _: self._way.settle())
         self._before = (events, batch)
+
+    async def _write(self, events: Sequence[Read], batch: Batch, statements: Sequence[Statement]) -> None:
+        engine, target, tenant, reached = self._engine, self._target, self._tenant, events[-1].position
+        await engine.commit_folded(target, tenant, self.position, batch, statements, reached)
+        self.position = reached
+        engine.tell(target, tenant, reached)
 
     async def settle(self) -> None:
         """Until the page under way is written."""
@@ -611,9 +683,6 @@ class Course:
         except (psycopg.DataError, psycopg.IntegrityError, Waiting):
             self._in_order = True
             self.position = await self._engine.apply(self._target, self._tenant, self.position, self._before[0])
-        else:
-            self.position = self._before[0][-1].position
-            self._engine.tell(self._target, self._tenant, self.position)
         finally:
             self._writing = None
 
@@ -626,6 +695,11 @@ class Course:
 
 def _place(target: Target, tenant: UUID) -> Place:
     return target.build.model, target.build.build, tenant
+
+
+def _types(targets: Iterable[Target]) -> set[str]:
+    """Of the events that somebody handles."""
+    return {kind for target in targets for kind in target.projection.changes}
 
 
 def _named(targets: Sequence[Target]) -> dict[str, Column]:

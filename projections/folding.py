@@ -246,6 +246,10 @@ class Batch:
             steps.append((rows, fold, cell, Beside(part, others.standing(key_there(event, key)))))
         return steps
 
+    def changes_rows(self) -> bool:
+        """Whether there is anything to fold."""
+        return bool(self._plan)
+
     def groups(self) -> dict[str, list[Any]]:
         """The groups, by table, of which the fold needs all current rows."""
         wanted = {name: [of for of, group in rows.groups.items() if group.wanted] for name, rows in self.rows.items()}

@@ -82,6 +82,7 @@ class Follower:
 
     def hint(self, tenant: UUID, position: int) -> None:  # noqa: ARG002  a hint says "look", the log says how far
         """Looks at a company's log now rather than at the next poll; for models that are not prompt, in a moment."""
+        self.engine.stir(tenant)
         held = {each.prompt for each in self.engine.projections.values() if self.leases.holds(scope_of(each), tenant)}
         for prompt in held:
             self._queue(Work(tenant, prompt))
@@ -182,7 +183,7 @@ class Follower:
             self._waiting.pop(work, None)
             return
         try:
-            await self.engine.advance(work.tenant, targets=targets)
+            await self.engine.advance(work.tenant, targets=targets, others_wait=self._others_wait)
         except Fenced:
             telemetry.log().info("projection_fenced", tenant=str(work.tenant))
             with self._unavailable_is_logged():
@@ -191,6 +192,9 @@ class Follower:
             telemetry.log().warning("projection_failed", tenant=str(work.tenant), error=str(error))
         else:
             self._waiting.pop(work, None)
+
+    def _others_wait(self) -> bool:
+        return not self._due.empty()
 
     def _holds(self, target: Target, tenant: UUID) -> bool:
         return self.leases.holds(scope_of(target.projection), tenant)
