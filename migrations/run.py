@@ -20,10 +20,14 @@ def beside(revision_file: str) -> tuple[Callable[[], None], Callable[[], None]]:
 
 
 def _run(file: Path) -> None:
+    execute(file.read_bytes())
+
+
+def execute(statements: bytes) -> None:
     """Hands the text to the driver untouched: a SQL toolkit would read `%` and `:` in it as placeholders."""
     driver = op.get_bind().connection.driver_connection
     assert isinstance(driver, psycopg.Connection)
-    driver.execute(file.read_bytes())
+    driver.execute(statements)
 
 
 def config(database_url: str) -> Config:

@@ -1,43 +1,8 @@
 -- The schema after all migrations. Written by `make schema`.
 CREATE SCHEMA cairn;
 ALTER SCHEMA cairn OWNER TO cairn_owner;
-CREATE SCHEMA jobs;
-ALTER SCHEMA jobs OWNER TO cairn_owner;
 CREATE SCHEMA read;
 ALTER SCHEMA read OWNER TO cairn_owner;
-CREATE TYPE jobs.procrastinate_job_event_type AS ENUM (
-    'deferred',
-    'started',
-    'deferred_for_retry',
-    'failed',
-    'succeeded',
-    'cancelled',
-    'abort_requested',
-    'aborted',
-    'scheduled',
-    'retried'
-);
-ALTER TYPE jobs.procrastinate_job_event_type OWNER TO cairn_owner;
-CREATE TYPE jobs.procrastinate_job_status AS ENUM (
-    'todo',
-    'doing',
-    'succeeded',
-    'failed',
-    'cancelled',
-    'aborting',
-    'aborted'
-);
-ALTER TYPE jobs.procrastinate_job_status OWNER TO cairn_owner;
-CREATE TYPE jobs.procrastinate_job_to_defer_v1 AS (
-	queue_name character varying,
-	task_name character varying,
-	priority integer,
-	lock text,
-	queueing_lock text,
-	args jsonb,
-	scheduled_at timestamp with time zone
-);
-ALTER TYPE jobs.procrastinate_job_to_defer_v1 OWNER TO cairn_owner;
 CREATE FUNCTION cairn.append_1(p_tenant uuid, p_commands uuid[], p_hashes bytea[], p_check_units integer[], p_check_streams uuid[], p_check_versions integer[], p_check_writes integer[], p_units integer[], p_streams uuid[], p_versions integer[], p_types text[], p_schemas smallint[], p_event_ids uuid[], p_actors uuid[], p_salts bytea[], p_metadata bytea[], p_payloads bytea[], OUT head bigint, OUT recorded_at timestamp with time zone, OUT epoch bigint, OUT leaves bytea[], OUT outcomes smallint[], OUT positions bigint[], OUT conflicts uuid[], OUT versions integer[]) RETURNS record
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -582,421 +547,6 @@ begin
   return true;
 end $$;
 ALTER FUNCTION cairn.rewrap_keys_1(p_number integer, p_kek text, p_wrapped bytea, p_subjects uuid[], p_keys bytea[]) OWNER TO cairn_owner;
-CREATE FUNCTION jobs.procrastinate_cancel_job_v1(job_id bigint, abort boolean, delete_job boolean) RETURNS bigint
-    LANGUAGE plpgsql
-    AS $$
-DECLARE
-    _job_id bigint;
-BEGIN
-    IF delete_job THEN
-        DELETE FROM procrastinate_jobs
-        WHERE id = job_id AND status = 'todo'
-        RETURNING id INTO _job_id;
-    END IF;
-    IF _job_id IS NULL THEN
-        IF abort THEN
-            UPDATE procrastinate_jobs
-            SET abort_requested = true,
-                status = CASE status
-                    WHEN 'todo' THEN 'cancelled'::procrastinate_job_status ELSE status
-                END
-            WHERE id = job_id AND status IN ('todo', 'doing')
-            RETURNING id INTO _job_id;
-        ELSE
-            UPDATE procrastinate_jobs
-            SET status = 'cancelled'::procrastinate_job_status
-            WHERE id = job_id AND status = 'todo'
-            RETURNING id INTO _job_id;
-        END IF;
-    END IF;
-    RETURN _job_id;
-END;
-$$;
-ALTER FUNCTION jobs.procrastinate_cancel_job_v1(job_id bigint, abort boolean, delete_job boolean) OWNER TO cairn_owner;
-CREATE FUNCTION jobs.procrastinate_defer_jobs_v1(jobs jobs.procrastinate_job_to_defer_v1[]) RETURNS bigint[]
-    LANGUAGE plpgsql
-    AS $$
-DECLARE
-    job_ids bigint[];
-BEGIN
-    WITH inserted_jobs AS (
-        INSERT INTO procrastinate_jobs (queue_name, task_name, priority, lock, queueing_lock, args, scheduled_at)
-        SELECT (job).queue_name,
-               (job).task_name,
-               (job).priority,
-               (job).lock,
-               (job).queueing_lock,
-               (job).args,
-               (job).scheduled_at
-        FROM unnest(jobs) AS job
-        RETURNING id
-    )
-    SELECT array_agg(id) FROM inserted_jobs INTO job_ids;
-    RETURN job_ids;
-END;
-$$;
-ALTER FUNCTION jobs.procrastinate_defer_jobs_v1(jobs jobs.procrastinate_job_to_defer_v1[]) OWNER TO cairn_owner;
-CREATE FUNCTION jobs.procrastinate_defer_periodic_job_v2(_queue_name character varying, _lock character varying, _queueing_lock character varying, _task_name character varying, _priority integer, _periodic_id character varying, _defer_timestamp bigint, _args jsonb) RETURNS bigint
-    LANGUAGE plpgsql
-    AS $$
-DECLARE
-	_job_id bigint;
-	_defer_id bigint;
-BEGIN
-    INSERT
-        INTO procrastinate_periodic_defers (task_name, periodic_id, defer_timestamp)
-        VALUES (_task_name, _periodic_id, _defer_timestamp)
-        ON CONFLICT DO NOTHING
-        RETURNING id into _defer_id;
-    IF _defer_id IS NULL THEN
-        RETURN NULL;
-    END IF;
-    UPDATE procrastinate_periodic_defers
-        SET job_id = (
-            SELECT COALESCE((
-                SELECT unnest(procrastinate_defer_jobs_v1(
-                    ARRAY[
-                        ROW(
-                            _queue_name,
-                            _task_name,
-                            _priority,
-                            _lock,
-                            _queueing_lock,
-                            _args,
-                            NULL::timestamptz
-                        )
-                    ]::procrastinate_job_to_defer_v1[]
-                ))
-            ), NULL)
-        )
-        WHERE id = _defer_id
-        RETURNING job_id INTO _job_id;
-    DELETE
-        FROM procrastinate_periodic_defers
-        USING (
-            SELECT id
-            FROM procrastinate_periodic_defers
-            WHERE procrastinate_periodic_defers.task_name = _task_name
-            AND procrastinate_periodic_defers.periodic_id = _periodic_id
-            AND procrastinate_periodic_defers.defer_timestamp < _defer_timestamp
-            ORDER BY id
-            FOR UPDATE
-        ) to_delete
-        WHERE procrastinate_periodic_defers.id = to_delete.id;
-    RETURN _job_id;
-END;
-$$;
-ALTER FUNCTION jobs.procrastinate_defer_periodic_job_v2(_queue_name character varying, _lock character varying, _queueing_lock character varying, _task_name character varying, _priority integer, _periodic_id character varying, _defer_timestamp bigint, _args jsonb) OWNER TO cairn_owner;
-CREATE TABLE jobs.procrastinate_jobs (
-    id bigint NOT NULL,
-    queue_name character varying(128) NOT NULL,
-    task_name character varying(128) NOT NULL,
-    priority integer DEFAULT 0 NOT NULL,
-    lock text,
-    queueing_lock text,
-    args jsonb DEFAULT '{}'::jsonb NOT NULL,
-    status jobs.procrastinate_job_status DEFAULT 'todo'::jobs.procrastinate_job_status NOT NULL,
-    scheduled_at timestamp with time zone,
-    attempts integer DEFAULT 0 NOT NULL,
-    abort_requested boolean DEFAULT false NOT NULL,
-    worker_id bigint,
-    CONSTRAINT check_not_todo_abort_requested CHECK ((NOT ((status = 'todo'::jobs.procrastinate_job_status) AND (abort_requested = true))))
-);
-ALTER TABLE jobs.procrastinate_jobs OWNER TO cairn_owner;
-CREATE FUNCTION jobs.procrastinate_fetch_job_v2(target_queue_names character varying[], p_worker_id bigint) RETURNS jobs.procrastinate_jobs
-    LANGUAGE plpgsql
-    AS $$
-DECLARE
-	found_jobs procrastinate_jobs;
-BEGIN
-    WITH candidate AS (
-        SELECT jobs.*
-            FROM procrastinate_jobs AS jobs
-            WHERE
-                -- reject the job if its lock has earlier or higher priority jobs
-                NOT EXISTS (
-                    SELECT 1
-                        FROM procrastinate_jobs AS other_jobs
-                        WHERE
-                            jobs.lock IS NOT NULL
-                            AND other_jobs.lock = jobs.lock
-                            AND (
-                                -- job with same lock is already running
-                                other_jobs.status = 'doing'
-                                OR
-                                -- job with same lock is waiting and has higher priority (or same priority but was queued first)
-                                (
-                                    other_jobs.status = 'todo'
-                                    AND (
-                                        other_jobs.priority > jobs.priority
-                                        OR (
-                                        other_jobs.priority = jobs.priority
-                                        AND other_jobs.id < jobs.id
-                                        )
-                                    )
-                                )
-                            )
-                )
-                AND jobs.status = 'todo'
-                AND (target_queue_names IS NULL OR jobs.queue_name = ANY( target_queue_names ))
-                AND (jobs.scheduled_at IS NULL OR jobs.scheduled_at <= now())
-            ORDER BY jobs.priority DESC, jobs.id ASC LIMIT 1
-            FOR UPDATE OF jobs SKIP LOCKED
-    )
-    UPDATE procrastinate_jobs
-        SET status = 'doing', worker_id = p_worker_id
-        FROM candidate
-        WHERE procrastinate_jobs.id = candidate.id
-        RETURNING procrastinate_jobs.* INTO found_jobs;
- RETURN found_jobs;
-END;
-$$;
-ALTER FUNCTION jobs.procrastinate_fetch_job_v2(target_queue_names character varying[], p_worker_id bigint) OWNER TO cairn_owner;
-CREATE FUNCTION jobs.procrastinate_finish_job_v1(job_id bigint, end_status jobs.procrastinate_job_status, delete_job boolean) RETURNS void
-    LANGUAGE plpgsql
-    AS $$
-DECLARE
-    _job_id bigint;
-BEGIN
-    IF end_status NOT IN ('succeeded', 'failed', 'aborted') THEN
-        RAISE 'End status should be either "succeeded", "failed" or "aborted" (job id: %)', job_id;
-    END IF;
-    IF delete_job THEN
-        DELETE FROM procrastinate_jobs
-        WHERE id = job_id AND status IN ('todo', 'doing')
-        RETURNING id INTO _job_id;
-    ELSE
-        UPDATE procrastinate_jobs
-        SET status = end_status,
-            abort_requested = false,
-            attempts = CASE status
-                WHEN 'doing' THEN attempts + 1 ELSE attempts
-            END
-        WHERE id = job_id AND status IN ('todo', 'doing')
-        RETURNING id INTO _job_id;
-    END IF;
-    IF _job_id IS NULL THEN
-        RAISE 'Job was not found or not in "doing" or "todo" status (job id: %)', job_id;
-    END IF;
-END;
-$$;
-ALTER FUNCTION jobs.procrastinate_finish_job_v1(job_id bigint, end_status jobs.procrastinate_job_status, delete_job boolean) OWNER TO cairn_owner;
-CREATE FUNCTION jobs.procrastinate_notify_queue_abort_job_v1() RETURNS trigger
-    LANGUAGE plpgsql
-    AS $$
-DECLARE
-    payload TEXT;
-BEGIN
-    SELECT json_build_object('type', 'abort_job_requested', 'job_id', NEW.id)::text INTO payload;
-	PERFORM pg_notify('procrastinate_queue_v1#' || NEW.queue_name, payload);
-	PERFORM pg_notify('procrastinate_any_queue_v1', payload);
-	RETURN NEW;
-END;
-$$;
-ALTER FUNCTION jobs.procrastinate_notify_queue_abort_job_v1() OWNER TO cairn_owner;
-CREATE FUNCTION jobs.procrastinate_notify_queue_job_inserted_v1() RETURNS trigger
-    LANGUAGE plpgsql
-    AS $$
-DECLARE
-    payload TEXT;
-BEGIN
-    SELECT json_build_object('type', 'job_inserted', 'job_id', NEW.id)::text INTO payload;
-	PERFORM pg_notify('procrastinate_queue_v1#' || NEW.queue_name, payload);
-	PERFORM pg_notify('procrastinate_any_queue_v1', payload);
-	RETURN NEW;
-END;
-$$;
-ALTER FUNCTION jobs.procrastinate_notify_queue_job_inserted_v1() OWNER TO cairn_owner;
-CREATE FUNCTION jobs.procrastinate_prune_stalled_workers_v1(seconds_since_heartbeat double precision) RETURNS TABLE(worker_id bigint)
-    LANGUAGE plpgsql
-    AS $$
-BEGIN
-    RETURN QUERY
-    DELETE FROM procrastinate_workers
-    WHERE last_heartbeat < NOW() - (seconds_since_heartbeat || 'SECOND')::INTERVAL
-    RETURNING procrastinate_workers.id;
-END;
-$$;
-ALTER FUNCTION jobs.procrastinate_prune_stalled_workers_v1(seconds_since_heartbeat double precision) OWNER TO cairn_owner;
-CREATE FUNCTION jobs.procrastinate_register_worker_v1() RETURNS TABLE(worker_id bigint)
-    LANGUAGE plpgsql
-    AS $$
-BEGIN
-    RETURN QUERY
-    INSERT INTO procrastinate_workers DEFAULT VALUES
-    RETURNING procrastinate_workers.id;
-END;
-$$;
-ALTER FUNCTION jobs.procrastinate_register_worker_v1() OWNER TO cairn_owner;
-CREATE FUNCTION jobs.procrastinate_retry_job_v1(job_id bigint, retry_at timestamp with time zone, new_priority integer, new_queue_name character varying, new_lock character varying) RETURNS void
-    LANGUAGE plpgsql
-    AS $$
-DECLARE
-    _job_id bigint;
-    _abort_requested boolean;
-BEGIN
-    SELECT abort_requested FROM procrastinate_jobs
-    WHERE id = job_id AND status = 'doing'
-    FOR UPDATE
-    INTO _abort_requested;
-    IF _abort_requested THEN
-        UPDATE procrastinate_jobs
-        SET status = 'failed'::procrastinate_job_status
-        WHERE id = job_id AND status = 'doing'
-        RETURNING id INTO _job_id;
-    ELSE
-        UPDATE procrastinate_jobs
-        SET status = 'todo'::procrastinate_job_status,
-            attempts = attempts + 1,
-            scheduled_at = retry_at,
-            priority = COALESCE(new_priority, priority),
-            queue_name = COALESCE(new_queue_name, queue_name),
-            lock = COALESCE(new_lock, lock)
-        WHERE id = job_id AND status = 'doing'
-        RETURNING id INTO _job_id;
-    END IF;
-    IF _job_id IS NULL THEN
-        RAISE 'Job was not found or not in "doing" status (job id: %)', job_id;
-    END IF;
-END;
-$$;
-ALTER FUNCTION jobs.procrastinate_retry_job_v1(job_id bigint, retry_at timestamp with time zone, new_priority integer, new_queue_name character varying, new_lock character varying) OWNER TO cairn_owner;
-CREATE FUNCTION jobs.procrastinate_retry_job_v2(job_id bigint, retry_at timestamp with time zone, new_priority integer, new_queue_name character varying, new_lock character varying) RETURNS void
-    LANGUAGE plpgsql
-    AS $$
-DECLARE
-    _job_id bigint;
-    _abort_requested boolean;
-    _current_status procrastinate_job_status;
-BEGIN
-    SELECT status, abort_requested FROM procrastinate_jobs
-    WHERE id = job_id AND status IN ('doing', 'failed')
-    FOR UPDATE
-    INTO _current_status, _abort_requested;
-    IF _current_status = 'doing' AND _abort_requested THEN
-        UPDATE procrastinate_jobs
-        SET status = 'failed'::procrastinate_job_status
-        WHERE id = job_id AND status = 'doing'
-        RETURNING id INTO _job_id;
-    ELSE
-        UPDATE procrastinate_jobs
-        SET status = 'todo'::procrastinate_job_status,
-            attempts = attempts + 1,
-            scheduled_at = retry_at,
-            priority = COALESCE(new_priority, priority),
-            queue_name = COALESCE(new_queue_name, queue_name),
-            lock = COALESCE(new_lock, lock)
-        WHERE id = job_id AND status IN ('doing', 'failed')
-        RETURNING id INTO _job_id;
-    END IF;
-    IF _job_id IS NULL THEN
-        RAISE 'Job was not found or has an invalid status to retry (job id: %)', job_id;
-    END IF;
-END;
-$$;
-ALTER FUNCTION jobs.procrastinate_retry_job_v2(job_id bigint, retry_at timestamp with time zone, new_priority integer, new_queue_name character varying, new_lock character varying) OWNER TO cairn_owner;
-CREATE FUNCTION jobs.procrastinate_trigger_abort_requested_events_procedure_v1() RETURNS trigger
-    LANGUAGE plpgsql
-    AS $$
-BEGIN
-    INSERT INTO procrastinate_events(job_id, type)
-        VALUES (NEW.id, 'abort_requested'::procrastinate_job_event_type);
-    RETURN NEW;
-END;
-$$;
-ALTER FUNCTION jobs.procrastinate_trigger_abort_requested_events_procedure_v1() OWNER TO cairn_owner;
-CREATE FUNCTION jobs.procrastinate_trigger_function_scheduled_events_v1() RETURNS trigger
-    LANGUAGE plpgsql
-    AS $$
-BEGIN
-    INSERT INTO procrastinate_events(job_id, type, at)
-        VALUES (NEW.id, 'scheduled'::procrastinate_job_event_type, NEW.scheduled_at);
-	RETURN NEW;
-END;
-$$;
-ALTER FUNCTION jobs.procrastinate_trigger_function_scheduled_events_v1() OWNER TO cairn_owner;
-CREATE FUNCTION jobs.procrastinate_trigger_function_status_events_insert_v1() RETURNS trigger
-    LANGUAGE plpgsql
-    AS $$
-BEGIN
-    INSERT INTO procrastinate_events(job_id, type)
-        VALUES (NEW.id, 'deferred'::procrastinate_job_event_type);
-	RETURN NEW;
-END;
-$$;
-ALTER FUNCTION jobs.procrastinate_trigger_function_status_events_insert_v1() OWNER TO cairn_owner;
-CREATE FUNCTION jobs.procrastinate_trigger_function_status_events_update_v1() RETURNS trigger
-    LANGUAGE plpgsql
-    AS $$
-BEGIN
-    WITH t AS (
-        SELECT CASE
-            WHEN OLD.status = 'todo'::procrastinate_job_status
-                AND NEW.status = 'doing'::procrastinate_job_status
-                THEN 'started'::procrastinate_job_event_type
-            WHEN OLD.status = 'doing'::procrastinate_job_status
-                AND NEW.status = 'todo'::procrastinate_job_status
-                THEN 'deferred_for_retry'::procrastinate_job_event_type
-            WHEN OLD.status = 'doing'::procrastinate_job_status
-                AND NEW.status = 'failed'::procrastinate_job_status
-                THEN 'failed'::procrastinate_job_event_type
-            WHEN OLD.status = 'doing'::procrastinate_job_status
-                AND NEW.status = 'succeeded'::procrastinate_job_status
-                THEN 'succeeded'::procrastinate_job_event_type
-            WHEN OLD.status = 'todo'::procrastinate_job_status
-                AND (
-                    NEW.status = 'cancelled'::procrastinate_job_status
-                    OR NEW.status = 'failed'::procrastinate_job_status
-                    OR NEW.status = 'succeeded'::procrastinate_job_status
-                )
-                THEN 'cancelled'::procrastinate_job_event_type
-            WHEN OLD.status = 'doing'::procrastinate_job_status
-                AND NEW.status = 'aborted'::procrastinate_job_status
-                THEN 'aborted'::procrastinate_job_event_type
-            WHEN OLD.status = 'failed'::procrastinate_job_status
-                AND NEW.status = 'todo'::procrastinate_job_status
-                THEN 'retried'::procrastinate_job_event_type
-            ELSE NULL
-        END as event_type
-    )
-    INSERT INTO procrastinate_events(job_id, type)
-        SELECT NEW.id, t.event_type
-        FROM t
-        WHERE t.event_type IS NOT NULL;
-	RETURN NEW;
-END;
-$$;
-ALTER FUNCTION jobs.procrastinate_trigger_function_status_events_update_v1() OWNER TO cairn_owner;
-CREATE FUNCTION jobs.procrastinate_unlink_periodic_defers_v1() RETURNS trigger
-    LANGUAGE plpgsql
-    AS $$
-BEGIN
-    UPDATE procrastinate_periodic_defers
-    SET job_id = NULL
-    WHERE job_id = OLD.id;
-    RETURN OLD;
-END;
-$$;
-ALTER FUNCTION jobs.procrastinate_unlink_periodic_defers_v1() OWNER TO cairn_owner;
-CREATE FUNCTION jobs.procrastinate_unregister_worker_v1(worker_id bigint) RETURNS void
-    LANGUAGE plpgsql
-    AS $$
-BEGIN
-    DELETE FROM procrastinate_workers
-    WHERE id = worker_id;
-END;
-$$;
-ALTER FUNCTION jobs.procrastinate_unregister_worker_v1(worker_id bigint) OWNER TO cairn_owner;
-CREATE FUNCTION jobs.procrastinate_update_heartbeat_v1(worker_id bigint) RETURNS void
-    LANGUAGE plpgsql
-    AS $$
-BEGIN
-    UPDATE procrastinate_workers
-    SET last_heartbeat = NOW()
-    WHERE id = worker_id;
-END;
-$$;
-ALTER FUNCTION jobs.procrastinate_update_heartbeat_v1(worker_id bigint) OWNER TO cairn_owner;
 CREATE TABLE cairn.builds (
     model text NOT NULL,
     build integer NOT NULL,
@@ -1246,65 +796,10 @@ CREATE TABLE cairn.workers (
 )
 WITH (fillfactor='50');
 ALTER TABLE cairn.workers OWNER TO cairn_owner;
-CREATE TABLE jobs.procrastinate_events (
-    id bigint NOT NULL,
-    job_id bigint NOT NULL,
-    type jobs.procrastinate_job_event_type,
-    at timestamp with time zone DEFAULT now()
-);
-ALTER TABLE jobs.procrastinate_events OWNER TO cairn_owner;
-CREATE SEQUENCE jobs.procrastinate_events_id_seq
-    START WITH 1
-    INCREMENT BY 1
-    NO MINVALUE
-    NO MAXVALUE
-    CACHE 1;
-ALTER SEQUENCE jobs.procrastinate_events_id_seq OWNER TO cairn_owner;
-ALTER SEQUENCE jobs.procrastinate_events_id_seq OWNED BY jobs.procrastinate_events.id;
-CREATE SEQUENCE jobs.procrastinate_jobs_id_seq
-    START WITH 1
-    INCREMENT BY 1
-    NO MINVALUE
-    NO MAXVALUE
-    CACHE 1;
-ALTER SEQUENCE jobs.procrastinate_jobs_id_seq OWNER TO cairn_owner;
-ALTER SEQUENCE jobs.procrastinate_jobs_id_seq OWNED BY jobs.procrastinate_jobs.id;
-CREATE TABLE jobs.procrastinate_periodic_defers (
-    id bigint NOT NULL,
-    task_name character varying(128) NOT NULL,
-    defer_timestamp bigint,
-    job_id bigint,
-    periodic_id character varying(128) DEFAULT ''::character varying NOT NULL
-);
-ALTER TABLE jobs.procrastinate_periodic_defers OWNER TO cairn_owner;
-CREATE SEQUENCE jobs.procrastinate_periodic_defers_id_seq
-    START WITH 1
-    INCREMENT BY 1
-    NO MINVALUE
-    NO MAXVALUE
-    CACHE 1;
-ALTER SEQUENCE jobs.procrastinate_periodic_defers_id_seq OWNER TO cairn_owner;
-ALTER SEQUENCE jobs.procrastinate_periodic_defers_id_seq OWNED BY jobs.procrastinate_periodic_defers.id;
-CREATE TABLE jobs.procrastinate_workers (
-    id bigint NOT NULL,
-    last_heartbeat timestamp with time zone DEFAULT now() NOT NULL
-);
-ALTER TABLE jobs.procrastinate_workers OWNER TO cairn_owner;
-ALTER TABLE jobs.procrastinate_workers ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
-    SEQUENCE NAME jobs.procrastinate_workers_id_seq
-    START WITH 1
-    INCREMENT BY 1
-    NO MINVALUE
-    NO MAXVALUE
-    CACHE 1
-);
 CREATE TABLE public.alembic_version (
     version_num character varying(32) NOT NULL
 );
 ALTER TABLE public.alembic_version OWNER TO postgres;
-ALTER TABLE ONLY jobs.procrastinate_events ALTER COLUMN id SET DEFAULT nextval('jobs.procrastinate_events_id_seq'::regclass);
-ALTER TABLE ONLY jobs.procrastinate_jobs ALTER COLUMN id SET DEFAULT nextval('jobs.procrastinate_jobs_id_seq'::regclass);
-ALTER TABLE ONLY jobs.procrastinate_periodic_defers ALTER COLUMN id SET DEFAULT nextval('jobs.procrastinate_periodic_defers_id_seq'::regclass);
 ALTER TABLE ONLY cairn.builds
     ADD CONSTRAINT builds_pkey PRIMARY KEY (model, build);
 ALTER TABLE ONLY cairn.builds
@@ -1351,16 +846,6 @@ ALTER TABLE ONLY cairn.unique_digests
     ADD CONSTRAINT unique_digests_pkey PRIMARY KEY (tenant, field, digest);
 ALTER TABLE ONLY cairn.workers
     ADD CONSTRAINT workers_pkey PRIMARY KEY (id);
-ALTER TABLE ONLY jobs.procrastinate_events
-    ADD CONSTRAINT procrastinate_events_pkey PRIMARY KEY (id);
-ALTER TABLE ONLY jobs.procrastinate_jobs
-    ADD CONSTRAINT procrastinate_jobs_pkey PRIMARY KEY (id);
-ALTER TABLE ONLY jobs.procrastinate_periodic_defers
-    ADD CONSTRAINT procrastinate_periodic_defers_pkey PRIMARY KEY (id);
-ALTER TABLE ONLY jobs.procrastinate_periodic_defers
-    ADD CONSTRAINT procrastinate_periodic_defers_unique UNIQUE (task_name, periodic_id, defer_timestamp);
-ALTER TABLE ONLY jobs.procrastinate_workers
-    ADD CONSTRAINT procrastinate_workers_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.alembic_version
     ADD CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num);
 CREATE UNIQUE INDEX builds_live ON cairn.builds USING btree (model) WHERE (state = 'live'::text);
@@ -1370,32 +855,10 @@ CREATE INDEX parked_key ON cairn.parked USING btree (tenant, model, build, key, 
 CREATE INDEX republications_open ON cairn.republications USING btree (asked_at) WHERE (done_at IS NULL);
 CREATE INDEX subject_keys_number ON cairn.subject_keys USING btree (tenant, number);
 CREATE INDEX unique_digests_subject ON cairn.unique_digests USING btree (tenant, subject);
-CREATE INDEX idx_procrastinate_jobs_worker_not_null ON jobs.procrastinate_jobs USING btree (worker_id) WHERE ((worker_id IS NOT NULL) AND (status = 'doing'::jobs.procrastinate_job_status));
-CREATE INDEX idx_procrastinate_workers_last_heartbeat ON jobs.procrastinate_workers USING btree (last_heartbeat);
-CREATE INDEX procrastinate_events_job_id_fkey_v1 ON jobs.procrastinate_events USING btree (job_id);
-CREATE INDEX procrastinate_jobs_id_lock_idx_v1 ON jobs.procrastinate_jobs USING btree (id, lock) WHERE (status = ANY (ARRAY['todo'::jobs.procrastinate_job_status, 'doing'::jobs.procrastinate_job_status]));
-CREATE UNIQUE INDEX procrastinate_jobs_lock_idx_v1 ON jobs.procrastinate_jobs USING btree (lock) WHERE (status = 'doing'::jobs.procrastinate_job_status);
-CREATE INDEX procrastinate_jobs_priority_idx_v1 ON jobs.procrastinate_jobs USING btree (priority DESC, id) WHERE (status = 'todo'::jobs.procrastinate_job_status);
-CREATE INDEX procrastinate_jobs_queue_name_idx_v1 ON jobs.procrastinate_jobs USING btree (queue_name);
-CREATE UNIQUE INDEX procrastinate_jobs_queueing_lock_idx_v1 ON jobs.procrastinate_jobs USING btree (queueing_lock) WHERE (status = 'todo'::jobs.procrastinate_job_status);
-CREATE INDEX procrastinate_periodic_defers_job_id_fkey_v1 ON jobs.procrastinate_periodic_defers USING btree (job_id);
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON cairn.empty_commands FOR EACH STATEMENT EXECUTE FUNCTION cairn.refuse_change();
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON cairn.events FOR EACH STATEMENT EXECUTE FUNCTION cairn.refuse_change();
-CREATE TRIGGER procrastinate_jobs_notify_queue_job_aborted_v1 AFTER UPDATE OF abort_requested ON jobs.procrastinate_jobs FOR EACH ROW WHEN (((old.abort_requested = false) AND (new.abort_requested = true) AND (new.status = 'doing'::jobs.procrastinate_job_status))) EXECUTE FUNCTION jobs.procrastinate_notify_queue_abort_job_v1();
-CREATE TRIGGER procrastinate_jobs_notify_queue_job_inserted_v1 AFTER INSERT ON jobs.procrastinate_jobs FOR EACH ROW WHEN ((new.status = 'todo'::jobs.procrastinate_job_status)) EXECUTE FUNCTION jobs.procrastinate_notify_queue_job_inserted_v1();
-CREATE TRIGGER procrastinate_trigger_abort_requested_events_v1 AFTER UPDATE OF abort_requested ON jobs.procrastinate_jobs FOR EACH ROW WHEN ((new.abort_requested = true)) EXECUTE FUNCTION jobs.procrastinate_trigger_abort_requested_events_procedure_v1();
-CREATE TRIGGER procrastinate_trigger_delete_jobs_v1 BEFORE DELETE ON jobs.procrastinate_jobs FOR EACH ROW EXECUTE FUNCTION jobs.procrastinate_unlink_periodic_defers_v1();
-CREATE TRIGGER procrastinate_trigger_scheduled_events_v1 AFTER INSERT OR UPDATE ON jobs.procrastinate_jobs FOR EACH ROW WHEN (((new.scheduled_at IS NOT NULL) AND (new.status = 'todo'::jobs.procrastinate_job_status))) EXECUTE FUNCTION jobs.procrastinate_trigger_function_scheduled_events_v1();
-CREATE TRIGGER procrastinate_trigger_status_events_insert_v1 AFTER INSERT ON jobs.procrastinate_jobs FOR EACH ROW WHEN ((new.status = 'todo'::jobs.procrastinate_job_status)) EXECUTE FUNCTION jobs.procrastinate_trigger_function_status_events_insert_v1();
-CREATE TRIGGER procrastinate_trigger_status_events_update_v1 AFTER UPDATE OF status ON jobs.procrastinate_jobs FOR EACH ROW EXECUTE FUNCTION jobs.procrastinate_trigger_function_status_events_update_v1();
 ALTER TABLE ONLY cairn.subject_keys
     ADD CONSTRAINT subject_keys_tenant_number_fkey FOREIGN KEY (tenant, number) REFERENCES cairn.tenant_keys(tenant, number);
-ALTER TABLE ONLY jobs.procrastinate_events
-    ADD CONSTRAINT procrastinate_events_job_id_fkey FOREIGN KEY (job_id) REFERENCES jobs.procrastinate_jobs(id) ON DELETE CASCADE;
-ALTER TABLE ONLY jobs.procrastinate_jobs
-    ADD CONSTRAINT procrastinate_jobs_worker_id_fkey FOREIGN KEY (worker_id) REFERENCES jobs.procrastinate_workers(id) ON DELETE SET NULL;
-ALTER TABLE ONLY jobs.procrastinate_periodic_defers
-    ADD CONSTRAINT procrastinate_periodic_defers_job_id_fkey FOREIGN KEY (job_id) REFERENCES jobs.procrastinate_jobs(id);
 ALTER TABLE cairn.checkpoints ENABLE ROW LEVEL SECURITY;
 ALTER TABLE cairn.deliveries ENABLE ROW LEVEL SECURITY;
 ALTER TABLE cairn.empty_commands ENABLE ROW LEVEL SECURITY;
@@ -1439,7 +902,6 @@ ALTER TABLE cairn.unique_digests ENABLE ROW LEVEL SECURITY;
 GRANT USAGE ON SCHEMA cairn TO cairn_writer;
 GRANT USAGE ON SCHEMA cairn TO cairn_projector;
 GRANT USAGE ON SCHEMA cairn TO cairn_reader;
-GRANT USAGE ON SCHEMA jobs TO cairn_jobs;
 GRANT USAGE ON SCHEMA read TO cairn_writer;
 GRANT ALL ON SCHEMA read TO cairn_projector;
 GRANT USAGE ON SCHEMA read TO cairn_reader;
@@ -1490,7 +952,6 @@ GRANT ALL ON FUNCTION cairn.position_at(p_tenant uuid, p_instant timestamp with 
 REVOKE ALL ON FUNCTION cairn.refuse_change() FROM PUBLIC;
 REVOKE ALL ON FUNCTION cairn.rewrap_keys_1(p_number integer, p_kek text, p_wrapped bytea, p_subjects uuid[], p_keys bytea[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION cairn.rewrap_keys_1(p_number integer, p_kek text, p_wrapped bytea, p_subjects uuid[], p_keys bytea[]) TO cairn_writer;
-GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE jobs.procrastinate_jobs TO cairn_jobs;
 GRANT SELECT ON TABLE cairn.builds TO cairn_writer;
 GRANT SELECT ON TABLE cairn.builds TO cairn_reader;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE cairn.builds TO cairn_projector;
@@ -1548,13 +1009,6 @@ GRANT SELECT,INSERT,DELETE ON TABLE cairn.unique_digests TO cairn_writer;
 GRANT SELECT ON TABLE cairn.workers TO cairn_writer;
 GRANT SELECT ON TABLE cairn.workers TO cairn_reader;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE cairn.workers TO cairn_projector;
-GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE jobs.procrastinate_events TO cairn_jobs;
-GRANT USAGE ON SEQUENCE jobs.procrastinate_events_id_seq TO cairn_jobs;
-GRANT USAGE ON SEQUENCE jobs.procrastinate_jobs_id_seq TO cairn_jobs;
-GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE jobs.procrastinate_periodic_defers TO cairn_jobs;
-GRANT USAGE ON SEQUENCE jobs.procrastinate_periodic_defers_id_seq TO cairn_jobs;
-GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE jobs.procrastinate_workers TO cairn_jobs;
-GRANT USAGE ON SEQUENCE jobs.procrastinate_workers_id_seq TO cairn_jobs;
 GRANT SELECT ON TABLE public.alembic_version TO cairn_writer;
 GRANT SELECT ON TABLE public.alembic_version TO cairn_projector;
 GRANT SELECT ON TABLE public.alembic_version TO cairn_reader;

@@ -40,7 +40,7 @@ OWNERS = {
     "httpx": ("cairn", "workers/upstreams/"),  # each speaks to a server as its client: ours, and somebody else's
     "stamina": ("workers/upstreams/",),
     "openpyxl": ("workers/upstreams/",),
-    "procrastinate": ("workers/jobs.py",),
+    "procrastinate": ("workers/jobs.py", "migrations/versions/0010_jobs.py"),
     "croniter": ("domain", "workers/schedules.py"),
     "cryptography": ("eventstore/keyring.py", "eventstore/vault.py"),
 }
