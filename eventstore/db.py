@@ -1,6 +1,6 @@
 """Connections: one pool per role, every transaction bound to one tenant."""
 
-from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any, TypeVar
@@ -102,6 +102,16 @@ class Reader:
         async with self.connection.cursor(binary=True, row_factory=class_row(kind)) as cursor:
             await cursor.execute(statement, values)
             return await cursor.fetchone()
+
+    async def ask(
+        self, statement: bytes, values: Mapping[str, Any]
+    ) -> Callable[[], Awaitable[Sequence[tuple[Any, ...]]]]:
+        """Asks for rows as tuples, without waiting: what is asked travels with the next that is waited for. What comes
+        back is called for the rows, within the same transaction, and once.
+        """
+        cursor = self.connection.cursor(binary=True, row_factory=tuple_row)
+        await cursor.execute(statement, values)
+        return cursor.fetchall
 
     async def tuples(self, statement: bytes, values: Mapping[str, Any]) -> Sequence[tuple[Any, ...]]:
         """All rows as tuples."""

@@ -234,6 +234,8 @@ sums_table = Table("pfa_sums", SumRow, key=("of", "axis", "first", "second", "th
 mirrors_table = Table("pfa_mirrors", MirrorRow, key=("connection_id",))
 
 _encoded = msgspec.json.Encoder().encode
+_others_decoded = msgspec.json.Decoder(list[OtherValue]).decode
+_absent_decoded = msgspec.json.Decoder(list[tuple[int, int]]).decode
 
 
 @lru_cache(maxsize=4_096)
@@ -295,7 +297,9 @@ class Terms:
 
     def told_others(self, column: str | None) -> dict[str, OtherValue]:
         """What the column says."""
-        cells = () if column is None else msgspec.json.decode(column, type=list[OtherValue])
+        if column is None:
+            return {}
+        cells = _others_decoded(column)
         return {name: cell for name, cell in zip(self._fields, cells, strict=False) if cell is not None}
 
     def absent(self, reasons: Mapping[str, str]) -> str | None:
@@ -307,7 +311,9 @@ class Terms:
 
     def told_absent(self, column: str | None) -> dict[str, str]:
         """What the column says."""
-        pairs = () if column is None else msgspec.json.decode(column, type=list[tuple[int, int]])
+        if column is None:
+            return {}
+        pairs = _absent_decoded(column)
         return {_OWN[-1 - field] if field < 0 else self._fields[field]: self._reasons[why] for field, why in pairs}
 
 

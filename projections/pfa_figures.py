@@ -1,6 +1,6 @@
 """What mirrored records add up to, as the upstream has them and as a user sees them; never counted again."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import date, datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -11,14 +11,13 @@ import msgspec
 from psycopg import sql
 
 from domain.decider import Rejected
-from domain.drafts_events import drafts_of
 from domain.pfa_values import PfaValues
 from domain.record_filter import DAYS, RecordFilter
 from eventstore.db import Reader
 from eventstore.log import POSITION_MAX
 from eventstore.sql import beside
 from projections import pfa_records
-from projections.pfa import AXES, cents, mirror_key
+from projections.pfa import AXES, cents, drafts_id, mirror_key
 from projections.pfa_records import Asked, MergedRecord, sums_of
 
 SQL = beside(__file__)
@@ -136,7 +135,7 @@ def _figures_statement(by: tuple[Group, ...], *, now: bool) -> bytes:
 
 async def kpis(reader: Reader, asked: Asked, by: tuple[Group, Group]) -> list[Kpi]:
     """Figures by two different groups, in their order. Groups whose records are all gone are left out."""
-    values = asked._asdict() | {"drafts_id": drafts_of(asked.user_id, asked.connection_id)}
+    values = asked._asdict() | {"drafts_id": drafts_id(asked.user_id, asked.connection_id)}
     rows = await reader.tuples(_figures_statement(by, now=asked.at == POSITION_MAX), values)
     baseline = {row[1:3]: row[3:] for row in rows if not row[0]}
     mine = {row[1:3]: row[3:] for row in rows if row[0]}
@@ -192,7 +191,18 @@ def _bounds(ends: Iterable[date | None]) -> dict[str, Bounds]:
 
 async def state(reader: Reader, asked: Asked) -> MirrorState | None:
     """How a mirror stands. None before anything was heard of it."""
-    return await reader.row(SQL["state"], asked._asdict(), MirrorState)
+    return await (await ask_state(reader, asked))()
+
+
+async def ask_state(reader: Reader, asked: Asked) -> Callable[[], Awaitable[MirrorState | None]]:
+    """The same, to be waited for later: the question travels with what is asked next."""
+    rows = await reader.ask(pfa_records.moment(SQL["state"], now=asked.at == POSITION_MAX), asked._asdict())
+
+    async def answer() -> MirrorState | None:
+        found = await rows()
+        return MirrorState(*found[0]) if found else None
+
+    return answer
 
 
 def measured(values: PfaValues) -> _Sums:

@@ -5,17 +5,17 @@ and then put in order: what a group means is known from the sums, what a range m
 conditions are written so that no index serves them, and the way is the same whatever the statistics say.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
 from datetime import date, datetime
-from decimal import ROUND_CEILING, ROUND_FLOOR
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from functools import lru_cache
+from time import monotonic
 from typing import Any, Final, Literal, NamedTuple, TypeAlias, get_args
 from uuid import UUID
 
 import msgspec
 from psycopg import sql
 
-from domain.drafts_events import drafts_of
 from domain.pfa import PFA_FIELDS
 from domain.pfa_values import OtherValue, PfaValues
 from domain.record_filter import AMOUNTS, DAYS, GROUPS, AmountRange, RecordFilter
@@ -30,6 +30,7 @@ from projections.pfa import (
     RecordRow,
     Terms,
     TermsRow,
+    drafts_id,
     mirror_key,
     plain,
     terms_of,
@@ -63,6 +64,11 @@ EARLY_MAX: Final = 10_000
 """A mirror that had so few records at a position is read whole as of then: most entries of an index are later ones."""
 GATHERED_MAX: Final = 5_000
 """Up to so many records are gathered and put in order; of more, a walk along an index finds a page sooner."""
+
+WAY_SECONDS: Final = 30.0
+WAYS_KEPT: Final = 10_000
+_FEWEST: Final[dict[Hashable, tuple["_Way | None", float]]] = {}
+"""Which condition means the fewest records, by question, until when. Only how long a page takes depends on it."""
 
 _ALWAYS_GIVEN: Final = frozenset({"record_no", *GROUPS})
 _AXIS_OF: Final[Mapping[str, tuple[int, str]]] = {
@@ -183,6 +189,7 @@ class _Shape(NamedTuple):
     behind: bool | None
     mirrored: bool
     drafted: bool
+    now: bool
     early: bool
     searched: str
     """Nothing, or where what is searched for is seen: `look` at each record, or the tables that show nothing else."""
@@ -200,6 +207,11 @@ class _Way(NamedTuple):
 
 def _template(name: str) -> sql.SQL:
     return sql.SQL(SQL[name].decode())
+
+
+def moment(statement: bytes, *, now: bool) -> bytes:
+    """A statement as of `at`, or of now: then the planner knows that it need not look among what was."""
+    return statement.replace(b"%(at)s", str(POSITION_MAX).encode()) if now else statement
 
 
 def sums_of(axis: int, *, now: bool) -> sql.Composable:
@@ -278,17 +290,19 @@ def _placed(shape: _Shape) -> list[str]:
 @lru_cache(maxsize=1_024)
 def _page_statement(shape: _Shape) -> bytes:
     parts = _piece(" union all ").join(_parts(shape))
-    return _template("page").format(parts=parts, order=_order(shape, "p.")).as_bytes()
+    return moment(_template("page").format(parts=parts, order=_order(shape, "p.")).as_bytes(), now=shape.now)
 
 
 @lru_cache(maxsize=256)
 def _matching_statement(shape: _Shape) -> bytes:
-    return _template("matching").format(parts=_piece(" union all ").join(_parts(shape))).as_bytes()
+    statement = _template("matching").format(parts=_piece(" union all ").join(_parts(shape))).as_bytes()
+    return moment(statement, now=shape.now)
 
 
 @lru_cache(maxsize=256)
 def _total_statement(shape: _Shape) -> bytes:
-    return _template("total").format(parts=_piece(" union all ").join(_parts(shape, limited=False))).as_bytes()
+    parts = _piece(" union all ").join(_parts(shape, limited=False))
+    return moment(_template("total").format(parts=parts).as_bytes(), now=shape.now)
 
 
 @lru_cache(maxsize=256)
@@ -296,7 +310,7 @@ def _looked_statement(shape: _Shape) -> bytes:
     """How many of the first records that an order has and that are otherwise meant have what is searched for."""
     texts = [served if number == shape.driving else hidden for number, (served, hidden) in enumerate(shape.conditions)]
     conditions = _piece(" and ".join(texts) or "true")
-    return _template("looked").format(conditions=conditions, looked=_piece(LOOKED)).as_bytes()
+    return moment(_template("looked").format(conditions=conditions, looked=_piece(LOOKED)).as_bytes(), now=shape.now)
 
 
 def _parts(shape: _Shape, *, limited: bool = True) -> Iterator[sql.Composable]:
@@ -403,13 +417,19 @@ class _Search:
             behind=self.wanted.behind,
             mirrored=self.mirrored,
             drafted=self.drafted,
+            now=self.asked.at == POSITION_MAX,
             early=way.early,
             searched=way.searched,
         )
 
     async def way(self, sort: Sort) -> _Way:
-        """The way to a page in this order."""
-        await self.reader.connection.execute(SQL["alone"])
+        """The way to a page in this order, with what statements that go it need to be told before."""
+        way = await self._found(sort)
+        told = "by_order" if not way.gathered else "alone" if way.early or way.searched not in ("", LOOK) else "once"
+        await self.reader.connection.execute(SQL[told])
+        return way
+
+    async def _found(self, sort: Sort) -> _Way:
         if self.mirrored and await is_early(self.reader, self.asked):
             return _Way(gathered=True, searched=LOOK if self.search else "", early=True)
         if not self.mirrored:
@@ -429,6 +449,7 @@ class _Search:
         found = await self._fewest(served)
         if found is not None:
             return found._replace(searched=LOOK)
+        await self.reader.connection.execute(SQL["alone"])
         looked = self.shape(walking, "record_no", descending=False, blank=False, after=False)
         rows = await self.reader.tuples(_looked_statement(looked), self.values)
         return (
@@ -440,7 +461,23 @@ class _Search:
         return next((number for number in served if self.conditions[number].about == sort), None)
 
     async def _fewest(self, served: Sequence[int]) -> _Way | None:
-        """The condition that means the fewest records, if they are few enough to be gathered."""
+        """The condition that means the fewest records, if they are few enough to be gathered. What was found a moment
+        ago is good enough: any way leads to the same page.
+        """
+        asked = (self.reader.tenant, self.asked.connection_id, self.asked.at == POSITION_MAX, *served)
+        key = (asked, *((each.served, repr(each.values)) for each in self.conditions))
+        kept = _FEWEST.get(key)
+        if kept is not None and kept[1] > monotonic():
+            return kept[0]
+        found = await self._counted_fewest(served)
+        while len(_FEWEST) >= WAYS_KEPT:
+            del _FEWEST[next(iter(_FEWEST))]
+        _FEWEST.pop(key, None)
+        _FEWEST[key] = (found, monotonic() + WAY_SECONDS)
+        return found
+
+    async def _counted_fewest(self, served: Sequence[int]) -> _Way | None:
+        await self.reader.connection.execute(SQL["alone"])
         groups = [number for number in served if self.conditions[number].about in GROUPS]
         ranges = [number for number in served if number not in groups]
         counts = await self._counted(groups, _group_count)
@@ -454,7 +491,7 @@ class _Search:
         if not numbers:
             return []
         counts = _piece(", ").join(count(self.conditions[number]) for number in numbers)
-        statement = _template("counted").format(counts=counts).as_bytes()
+        statement = moment(_template("counted").format(counts=counts).as_bytes(), now=self.asked.at == POSITION_MAX)
         return list((await self.reader.tuples(statement, self.values))[0])
 
     async def _searched_tables(self) -> str:
@@ -512,9 +549,7 @@ async def page(
     if after is not None and after.value is None and len(phases) > 1:
         phases = [True]
     rows: list[tuple[Any, ...]] = []
-    terms = await _terms_of(reader, asked)
-    if not way.gathered:
-        await reader.connection.execute(SQL["by_order"])
+    terms = await _ask_terms(reader, asked.connection_id, at=asked.at)
     for blank in phases:
         going_on = after is not None and (blank == (after.value is None) or sort in _ALWAYS_GIVEN)
         shape = search.shape(way, sort, descending=descending, blank=blank, after=going_on)
@@ -524,7 +559,7 @@ async def page(
         rows += await reader.tuples(_page_statement(shape), values)
         if len(rows) >= limit:
             break
-    records = [_merged(row, terms) for row in rows]
+    records = _all_merged(rows, await terms())
     return Page(records, place_of(records[-1], sort) if len(rows) >= limit and records else None)
 
 
@@ -577,7 +612,7 @@ async def _groups(
     axis, column = _AXIS_OF[sort]
     sums = sums_of(axis, now=asked.at == POSITION_MAX)
     statement = _template("groups").format(sums=sums, column=sql.Identifier("s", column)).as_bytes()
-    values = asked._asdict() | {"drafts_id": drafts_of(asked.user_id, asked.connection_id)}
+    values = asked._asdict() | {"drafts_id": drafts_id(asked.user_id, asked.connection_id)}
     found = [(name, count) for name, count in await reader.tuples(statement, values) if not given or name in given]
     return sorted(found, reverse=descending)
 
@@ -590,9 +625,9 @@ async def _few_groups(
     driving = next(number for number, each in enumerate(search.conditions) if each.about == sort)
     way = _Way(driving, gathered=True, searched=LOOK if search.search else "")
     shape = search.shape(way, sort, descending=descending, blank=False, after=False)
+    terms = await _ask_terms(reader, asked.connection_id, at=asked.at)
     rows = await reader.tuples(_page_statement(shape), search.values | {"limit": limit})
-    terms = await _terms_of(reader, asked)
-    return [_merged(row, terms) for row in rows]
+    return _all_merged(rows, await terms())
 
 
 def place_of(record: MergedRecord, sort: Sort) -> After:
@@ -607,12 +642,10 @@ async def matching(reader: Reader, asked: Asked, wanted: RecordFilter, *, limit:
     """The records that a filter means in the asking user's view, in no order, `limit` at most."""
     search = _Search(reader, asked, wanted)
     way = await search.way("record_no")
-    terms = await _terms_of(reader, asked)
-    if not way.gathered:
-        await reader.connection.execute(SQL["by_order"])
+    terms = await _ask_terms(reader, asked.connection_id, at=asked.at)
     shape = search.shape(way, "record_no", descending=False, blank=False, after=False)
     rows = await reader.tuples(_matching_statement(shape), search.values | {"limit": limit})
-    return [_merged(row, terms) for row in rows]
+    return _all_merged(rows, await terms())
 
 
 async def total(reader: Reader, asked: Asked, wanted: RecordFilter) -> int:
@@ -626,7 +659,7 @@ async def total(reader: Reader, asked: Asked, wanted: RecordFilter) -> int:
         conditions = _piece(" and ".join(texts) or "true")
         sums = sums_of(axis, now=asked.at == POSITION_MAX)
         statement = _template("total_of_groups").format(sums=sums, conditions=conditions).as_bytes()
-        values = search.values | {"drafts_id": drafts_of(asked.user_id, asked.connection_id)}
+        values = search.values | {"drafts_id": drafts_id(asked.user_id, asked.connection_id)}
         return int((await reader.tuples(statement, values))[0][0])
     way = await search.way("record_no")
     shape = search.shape(way, "record_no", descending=False, blank=False, after=False)
@@ -635,7 +668,19 @@ async def total(reader: Reader, asked: Asked, wanted: RecordFilter) -> int:
 
 async def connection_terms(reader: Reader, connection_id: UUID, *, at: int) -> Terms:
     """How the records of a connection spell what they keep besides."""
-    return terms_of(await reader.row(SQL["terms"], {"connection_id": connection_id, "at": at}, TermsRow))
+    return await (await _ask_terms(reader, connection_id, at=at))()
+
+
+async def _ask_terms(reader: Reader, connection_id: UUID, *, at: int) -> Callable[[], Awaitable[Terms]]:
+    """The same, to be waited for later."""
+    values = {"connection_id": connection_id, "at": at}
+    rows = await reader.ask(moment(SQL["terms"], now=at == POSITION_MAX), values)
+
+    async def answer() -> Terms:
+        found = await rows()
+        return terms_of(TermsRow(*found[0]) if found else None)
+
+    return answer
 
 
 async def _terms_of(reader: Reader, asked: Asked) -> Terms:
@@ -643,23 +688,35 @@ async def _terms_of(reader: Reader, asked: Asked) -> Terms:
 
 
 _VALUES_AT: Final = _PAGE_COLUMNS.index(_FIELDS[0])
-_MONEY_AT: Final = frozenset(_FIELDS.index(name) for name in AMOUNTS)
+_AMOUNTS_AT: Final = tuple(_PAGE_COLUMNS.index(name) for name in _FIELDS if name in AMOUNTS)
+_TEXTS_AT: Final = tuple(_PAGE_COLUMNS.index(name) for name in (*GROUPS, "description"))
+_cells_of: Final = msgspec.json.Decoder(list[str]).decode
 
 
-def _merged(row: tuple[Any, ...], terms: Terms) -> MergedRecord:
+def _all_merged(rows: Sequence[tuple[Any, ...]], terms: Terms) -> list[MergedRecord]:
+    return [_merged(list(row), terms) for row in rows]
+
+
+def _merged(row: list[Any], terms: Terms) -> MergedRecord:
+    """A row of a page, its values said as `told` does: of all there are a page's worth, so column by column."""
+    for number in _AMOUNTS_AT:
+        if row[number] is not None:
+            row[number] = Decimal(row[number]).scaleb(-2)
+    for number in _TEXTS_AT:
+        row[number] = row[number] or None
     record_id, record_no, _, identity, ordinal, version = row[:_VALUES_AT]
     end = _VALUES_AT + len(_FIELDS)
-    said: dict[str, Any] = {name: told(name, value) for name, value in zip(_FIELDS, row[_VALUES_AT:end], strict=True)}
+    said = dict(zip(_FIELDS, row[_VALUES_AT:end], strict=True))
     others, absent, removed, drafted, behind, *draft = row[end:]
     return MergedRecord(
         record_id,
         record_no,
-        msgspec.json.decode(identity, type=list[str]),
+        _cells_of(identity),
         ordinal,
         version,
         PfaValues(**said),
         terms.told_others(others),
-        _still_absent(terms.told_absent(absent), said),
+        {} if absent is None else _still_absent(terms.told_absent(absent), said),
         removed,
         None if drafted is None else RecordDraft(_fields(drafted), _behind(behind), *draft),
     )

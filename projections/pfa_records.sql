@@ -88,8 +88,12 @@ where m.connection_id = %(connection_id)s and m.valid_from <= %(at)s and m.valid
 -- name: alone : what takes milliseconds does not wait for parallel workers to begin
 select set_config('max_parallel_workers_per_gather', '0', true)
 
+-- name: once : the same, and one plan whatever the values: each condition names the one index that serves it
+select set_config('max_parallel_workers_per_gather', '0', true), set_config('plan_cache_mode', 'force_generic_plan', true)
+
 -- name: by_order : for pages in the order of an index, and what is found by a key: planned once, whatever the values
-select set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_sort', 'off', true), set_config('enable_incremental_sort', 'off', true),
+select set_config('max_parallel_workers_per_gather', '0', true), set_config('plan_cache_mode', 'force_generic_plan', true),
+  set_config('enable_sort', 'off', true), set_config('enable_incremental_sort', 'off', true),
   set_config('enable_bitmapscan', 'off', true), set_config('enable_seqscan', 'off', true)
 
 -- name: counted : how many records some conditions mean, each counted up to a limit

@@ -20,12 +20,11 @@ from api.views import Page, PagedView, View, found
 from domain.decider import EDITORS
 from domain.drafts import merged_with
 from domain.drafts_commands import DRAFTS_LIMIT, FieldsInput
-from domain.drafts_events import drafts_of
 from domain.pfa_values import OtherValue, PfaValues
 from domain.record_filter import RecordFilter
 from eventstore import log
 from projections import pfa_figures, pfa_records
-from projections.pfa import AXES, Plain
+from projections.pfa import AXES, Plain, drafts_id
 from projections.pfa_figures import Effect, Figures, Group, Kpi, MirrorState, Timeline
 from projections.pfa_records import After, Asked, MergedRecord, RecordDraft, RecordVersionShown
 
@@ -211,7 +210,7 @@ async def _page(
     paged: PagedView, id: UUID, wanted: RecordFilter, sort: pfa_records.Sort, direction: str, *, exactly: bool
 ) -> Response[RecordPage]:
     asked = _asked(paged, id)
-    state = await _state(paged, asked)
+    stands = await pfa_figures.ask_state(paged.reader, asked)
     place = paged.after(_Place)
     before = 0 if place is None else place.before
     page = await pfa_records.page(
@@ -223,6 +222,7 @@ async def _page(
         limit=paged.limit + 1,
         after=None if place is None else place.after,
     )
+    state = await _known(paged, asked, await stands())
     shown = paged.page(
         page.records, lambda record: _Place(pfa_records.place_of(record, sort), before + paged.limit)
     ).content
@@ -258,7 +258,7 @@ def _meta(asked: Asked, state: MirrorState | None, matching: int, *, at_least: b
         drafts=0 if state is None else state.drafts,
         drafts_behind=0 if state is None else state.behind,
         drafts_removed=0 if state is None else state.drafts_removed,
-        drafts_id=drafts_of(asked.user_id, asked.connection_id),
+        drafts_id=drafts_id(asked.user_id, asked.connection_id),
         currency=None if state is None else state.currency,
         last_synced_at=None if state is None else state.last_synced_at,
         syncing=syncing,
@@ -273,7 +273,10 @@ async def _state(view: View, asked: Asked) -> MirrorState | None:
     """How the connection's mirror stands; None while nothing was ever synced. Raises Problem when there is no such
     connection, of which the log itself is asked: the model of connections may be a moment behind this one.
     """
-    state = await pfa_figures.state(view.reader, asked)
+    return await _known(view, asked, await pfa_figures.state(view.reader, asked))
+
+
+async def _known(view: View, asked: Asked, state: MirrorState | None) -> MirrorState | None:
     if state is None:
         first = await log.read_stream(view.reader, asked.connection_id, after_version=0, limit=1)
         opened = [each for each in first if each.position <= view.position and each.decoded().category == "connection"]
