@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping, Se
 from datetime import date, datetime
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from functools import lru_cache
+from operator import itemgetter
 from time import monotonic
 from typing import Any, Final, Literal, NamedTuple, TypeAlias, get_args
 from uuid import UUID
@@ -16,6 +17,7 @@ from uuid import UUID
 import msgspec
 from psycopg import sql
 
+from domain.mirror_events import mirror_of
 from domain.pfa import PFA_FIELDS
 from domain.pfa_values import OtherValue, PfaValues
 from domain.record_filter import AMOUNTS, DAYS, GROUPS, AmountRange, RecordFilter
@@ -65,6 +67,13 @@ EARLY_MAX: Final = 10_000
 GATHERED_MAX: Final = 5_000
 """Up to so many records are gathered and put in order; of more, a walk along an index finds a page sooner."""
 
+KEPT_LIMIT: Final = 101
+"""Records of the largest page that is kept for whoever asks next: what users ask for again and again."""
+SPARE: Final = 25
+"""Records kept besides, for those that somebody drafted on."""
+RECORDS_KEPT: Final = 5_000
+"""Of all pages together: some 15 MiB."""
+_NOBODY: Final = UUID(int=0)
 WAY_SECONDS: Final = 30.0
 WAYS_KEPT: Final = 10_000
 _FEWEST: Final[dict[Hashable, tuple["_Way | None", float]]] = {}
@@ -543,13 +552,90 @@ async def page(
     """
     if sort in GROUPS and not wanted.removed:
         return await _by_group(reader, asked, wanted, sort=sort, descending=descending, limit=limit, after=after)
+    order = _Order(sort, descending)
+    if asked.at == POSITION_MAX and after is None and limit <= KEPT_LIMIT and not _is_of_drafts(wanted):
+        return await _first_page(reader, asked, wanted, order, limit)
+    return await _read_page(reader, asked, wanted, order, limit, after)
+
+
+class _Order(NamedTuple):
+    sort: Sort
+    descending: bool
+
+    def of(self, records: list[MergedRecord]) -> list[MergedRecord]:
+        """Records in this order; those without a value last."""
+        if self.sort == "record_no":
+            return sorted(records, key=lambda each: each.record_no, reverse=self.descending)
+        told = [(getattr(each.values, self.sort), each.record_no, each) for each in records]
+        given = sorted((each for each in told if each[0] is not None), key=_ahead, reverse=self.descending)
+        blank = sorted((each for each in told if each[0] is None), key=_number, reverse=self.descending)
+        return [each for _, _, each in (*given, *blank)]
+
+
+_ahead: Final = itemgetter(0, 1)
+_number: Final = itemgetter(1)
+
+
+def _is_of_drafts(wanted: RecordFilter) -> bool:
+    """Whether a filter looks at something else than records that are there, as everybody sees them but for drafts."""
+    return wanted.removed or wanted.drafted is not None or wanted.behind is not None
+
+
+class _Version(NamedTuple):
+    """Which state of a mirror the model shows, and whether that is all that was recorded of it."""
+
+    shown: bool
+    epoch: int | None
+    build: int | None
+    position: int | None
+
+
+class _Kept(NamedTuple):
+    """The first records of a page as somebody without drafts sees it, and which state of the mirror that was."""
+
+    version: _Version
+    records: list[MergedRecord]
+    whole: bool
+    """Whether there are no more."""
+    ids: str
+    """Of the records, as PostgreSQL writes an array: taken apart here they would cost more than the question."""
+
+
+_KEPT: Final[dict[Hashable, _Kept]] = {}
+
+
+async def _first_page(reader: Reader, asked: Asked, wanted: RecordFilter, order: _Order, limit: int) -> Page:
+    """A page from its start, now: what is kept of it, without what the asking user drafted on, and his own."""
+    key = (reader.tenant, asked.connection_id, wanted, order, limit)
+    known = _KEPT.get(key)
+    kept = known or await _begun(reader, asked, wanted, order, limit, key)
+    answer = await _ask_drafted(reader, asked, kept.ids)
+    mine = wanted.model_copy(update={"drafted": True})
+    own = (await _read_page(reader, asked, mine, order, limit, None)).records
+    version, drafted = await answer()
+    if known is not None and version != known.version:
+        _KEPT.pop(key, None)
+        if version.shown:
+            return await _first_page(reader, asked, wanted, order, limit)
+        return await _read_page(reader, asked, wanted, order, limit, None)
+    found = [each for each in kept.records if each.record_id not in drafted] if drafted else kept.records
+    if len(found) < limit and not kept.whole:
+        return await _read_page(reader, asked, wanted, order, limit, None)
+    records = (order.of([*found, *own]) if own else found)[:limit]
+    return Page(records, place_of(records[-1], order.sort) if len(records) >= limit else None)
+
+
+async def _read_page(
+    reader: Reader, asked: Asked, wanted: RecordFilter, order: _Order, limit: int, after: After | None
+) -> Page:
+    sort, descending = order
     search = _Search(reader, asked, wanted)
     way = await search.way(sort)
     phases = [False] if sort in _ALWAYS_GIVEN else [False, True]
     if after is not None and after.value is None and len(phases) > 1:
         phases = [True]
     rows: list[tuple[Any, ...]] = []
-    terms = await _ask_terms(reader, asked.connection_id, at=asked.at)
+    terms = await _ask_terms(reader, asked.connection_id, at=asked.at) if search.mirrored else None
     for blank in phases:
         going_on = after is not None and (blank == (after.value is None) or sort in _ALWAYS_GIVEN)
         shape = search.shape(way, sort, descending=descending, blank=blank, after=going_on)
@@ -559,8 +645,37 @@ async def page(
         rows += await reader.tuples(_page_statement(shape), values)
         if len(rows) >= limit:
             break
-    records = _all_merged(rows, await terms())
-    return Page(records, place_of(records[-1], sort) if len(rows) >= limit and records else None)
+    if not rows:
+        return Page([], None)
+    records = _all_merged(rows, await (terms() if terms is not None else _terms_of(reader, asked)))
+    return Page(records, place_of(records[-1], sort) if len(rows) >= limit else None)
+
+
+async def _begun(reader: Reader, asked: Asked, wanted: RecordFilter, order: _Order, limit: int, key: Hashable) -> _Kept:
+    """A page as nobody in particular sees it, and kept if it is known of which state of the mirror it is."""
+    nobody = asked._replace(user_id=_NOBODY)
+    answer = await _ask_drafted(reader, nobody, "{}")
+    found = await _read_page(reader, nobody, wanted, order, limit + SPARE, None)
+    version, _ = await answer()
+    ids = ",".join(str(each.record_id) for each in found.records)
+    kept = _Kept(version, found.records, found.after is None, f"{{{ids}}}")
+    if version.shown:
+        _KEPT[key] = kept
+        while sum(1 + len(each.records) for each in _KEPT.values()) > RECORDS_KEPT:
+            del _KEPT[next(iter(_KEPT))]
+    return kept
+
+
+async def _ask_drafted(reader: Reader, asked: Asked, ids: str) -> Callable[[], Awaitable[tuple[_Version, list[UUID]]]]:
+    """How the mirror stands, and on which of some records the asking user drafted."""
+    values = {"mirror_id": mirror_of(asked.connection_id), "model": pfa.projection.name}
+    rows = await reader.ask(SQL["drafted_of"], values | {"user_id": asked.user_id, "record_ids": ids})
+
+    async def answer() -> tuple[_Version, list[UUID]]:
+        [(*version, drafted)] = await rows()
+        return _Version(*version), drafted
+
+    return answer
 
 
 async def _by_group(

@@ -122,6 +122,22 @@ where {looked}
 -- name: groups : those that a user's view has, each with its number of records
 select {column}, sum(s.records)::bigint from {sums} s group by 1 having sum(s.records) > 0
 
+-- name: drafted_of : whether all that was recorded of a mirror is shown, which state that is, and of some records those
+-- that a user drafted on
+select p.position is not null and coalesce(m.position, 0) <= p.position and not exists (
+    select from cairn.parked k where k.tenant = cairn.bound_tenant() and k.model = %(model)s
+  ), h.epoch, (select b.build from cairn.builds b where b.model = %(model)s and b.state = 'live'), m.position, array(
+    select d.record_id from pfa_drafts d
+    where d.record_id = any (%(record_ids)s::uuid[]) and d.user_id = %(user_id)s and d.valid_to = 9223372036854775807
+  )
+from (select cairn.bound_tenant() as tenant) t
+left join cairn.heads h on h.tenant = t.tenant
+left join pfa_position p on true
+left join lateral (
+  select e.position from cairn.events e
+  where e.tenant = t.tenant and e.stream_id = %(mirror_id)s order by e.stream_version desc limit 1
+) m on true
+
 -- name: matching : every record that is meant, up to a limit
 select * from ({parts}) as p limit %(limit)s
 

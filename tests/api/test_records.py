@@ -102,6 +102,47 @@ def test_a_page_says_what_it_is_part_of(company: Company, connection: UUID, ada:
     assert [numbers(rest), numbers(last), last["next"]] == [[2, 3], [4], None]
 
 
+def test_a_page_seen_before_is_everybody_s_own_and_as_new_as_the_mirror(
+    company: Company, connection: UUID, ada: Person, bert: Person
+) -> None:
+    def seen(person: Person, **parameters: Any) -> list[tuple[int, str | None, bool]]:
+        page = person.records(sort="plan_cost", limit=3, **parameters)
+        return [
+            (number, each["values"]["plan_cost"], each["draft"] is not None)
+            for number, each in zip(numbers(page), page["items"], strict=True)
+        ]
+
+    assert seen(ada) == seen(bert) == [(1, "200.00", False), (3, "200.00", False), (0, "1000.00", False)]
+    before = ada.records(limit=1)["position"]
+    receipt = ada.save((1, {"area": "Yard"}), (4, {"forecast_cost": "1.00"}))
+    company.viewer.seen(receipt, f"/connections/{connection}/records")
+    assert seen(bert) == [(1, "200.00", False), (3, "200.00", False), (0, "1000.00", False)]
+    assert seen(ada) == [(1, "200.00", True), (3, "200.00", False), (0, "1000.00", False)]
+    sync = Sync(company, connection)
+    sync.begin()
+    dearer = changed(connection, 3, {"plan_cost": "200.00"}, {"plan_cost": "2000.00"}, "v2")
+    receipt = sync.record(0, updated=[dearer])
+    company.viewer.seen(receipt, f"/connections/{connection}/records")
+    assert seen(bert) == [(1, "200.00", False), (0, "1000.00", False), (2, "1000.00", False)]
+    assert seen(ada) == [(1, "200.00", True), (0, "1000.00", False), (2, "1000.00", False)]
+    assert seen(ada, at=before) == [(1, "200.00", False), (3, "200.00", False), (0, "1000.00", False)]
+    receipt = sync.record(0, removed=[str(record_id(connection, 1))])
+    company.viewer.seen(receipt, f"/connections/{connection}/records")
+    assert seen(bert) == seen(ada) == [(0, "1000.00", False), (2, "1000.00", False), (3, "2000.00", False)]
+
+
+def test_more_drafts_than_a_page_has_to_spare_leave_it_whole(company: Company, ada: Person) -> None:
+    many = connected(company)
+    synced_ = synced(company, many, inserted=[record(many, number, **PURCHASE) for number in range(60)])
+    company.viewer.seen(synced_, f"/connections/{many}/records")
+    person = Person(company, many)
+    assert numbers(person.records(category="Forklift", limit=2)) == [0, 1]
+    receipt = person.save(*((number, {"category": "Lift"}) for number in range(40)))
+    company.viewer.seen(receipt, f"/connections/{many}/records")
+    assert numbers(person.records(category="Forklift", limit=2)) == [40, 41]
+    assert numbers(person.records(category="Lift", limit=2)) == [0, 1]
+
+
 def test_a_sync_shows_while_it_runs(company: Company, connection: UUID, ada: Person) -> None:
     sync = Sync(company, connection)
     sync.begin()
