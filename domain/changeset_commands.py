@@ -18,8 +18,8 @@ from domain.packed import Packed, sound
 from domain.subset import optional
 from domain.text import Label, NotEmpty, Sentence
 
-BATCH_LIMIT: Final = 100
-"""Records of one push."""
+BATCH_LIMIT: Final = 500
+"""Records of one push: as many as one event adds to a changeset, so that no event is larger."""
 
 _ID: Final = "0197b2a4-5f6e-7c3d-8a9b-0c1d2e3f4a5b"
 RecordIds: TypeAlias = Annotated[tuple[UUID, ...], Field(max_length=DRAFTS_LIMIT), NotEmpty()]

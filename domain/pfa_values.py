@@ -135,6 +135,12 @@ class MirrorChanges(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     def __len__(self) -> int:
         return len(self.inserted) + len(self.updated) + len(self.returned) + len(self.removed) + len(self.versions)
 
+    def record_ids(self) -> Iterator[UUID]:
+        """The records that changed."""
+        yield from self.removed
+        yield from (each.record_id for part in (self.inserted, self.updated, self.returned) for each in part)
+        yield from (each.record_id for each in self.versions)
+
 
 def after(values: PfaValues, change: PfaChange | DraftValues) -> PfaValues:
     """The values with a change put in."""

@@ -230,6 +230,11 @@ def can_push(upstream: HttpUpstream | FolderUpstream | SqlUpstream) -> bool:
     assert_never(upstream)
 
 
+def changes_in_a_request(upstream: HttpUpstream | FolderUpstream | SqlUpstream) -> int | None:
+    """As it is configured; None: as many as there are."""
+    return upstream.push.batch_max if isinstance(upstream, HttpUpstream) and upstream.push else None
+
+
 def upstream_of(stored: bytes | str) -> HttpUpstream | FolderUpstream | SqlUpstream:
     """Reads what `as_stored` made. Raises pydantic.ValidationError."""
     return _READER.validate_json(stored)

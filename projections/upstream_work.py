@@ -7,14 +7,17 @@ from uuid import UUID
 import msgspec
 from msgspec.structs import replace
 
+from domain.changeset_events import ChangesetOpened
 from domain.connection_events import Mode, Schedule
 from domain.mirror_events import Trigger
+from eventstore import log
 from eventstore.db import Reader
 from eventstore.log import POSITION_MAX
 from eventstore.sql import beside
 
 SQL: Final = beside(__file__)
 _NOW: Final = {"at": POSITION_MAX}
+_OPENED: Final = str(ChangesetOpened.__struct_config__.tag)
 
 
 class WaitingRun(msgspec.Struct, frozen=True):
@@ -75,3 +78,13 @@ async def known_run(reader: Reader, connection_id: UUID, run_id: UUID) -> KnownR
 async def open_changesets(reader: Reader) -> list[OpenChangeset]:
     """Of the bound company, the first first."""
     return await reader.rows(SQL["open_changesets"], _NOW, OpenChangeset)
+
+
+async def opened_changesets(reader: Reader, *, after: int, to: int) -> list[OpenChangeset]:
+    """Those of the bound company that a piece of the log opens, in order: known before any read model tells of them."""
+    found = [each.decoded() for each in await log.read_log(reader, after=after, to=to, types=[_OPENED])]
+    return [
+        OpenChangeset(each.stream_id, each.event.connection_id)
+        for each in found
+        if isinstance(each.event, ChangesetOpened)
+    ]

@@ -2,11 +2,15 @@
 
 A batch is recorded before it is sent. Whoever goes on after a crash finds it unanswered and sends the same again, under
 the same key. Answers, what the mirror so comes to say, and the drafts that end are one append.
+
+Two batches are under way: while the upstream works on one, the answers to the other are recorded and the next is begun.
+The upstream itself is asked for one at a time.
 """
 
+import asyncio
 import contextlib
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 from uuid import UUID, uuid5
@@ -21,12 +25,14 @@ from domain.changeset_state import Changeset
 from domain.connection import Connection, must_be_usable
 from domain.decider import Command, Ref, Rejected
 from domain.mapping import FieldMapping
+from domain.mirror_events import RecordsChanged, mirror_of
 from domain.mirror_rows import BLANK, Mirrored, MirrorRows, ReadRow, change_of, with_changes
 from domain.pfa_values import MirrorChanges, PfaChange, RecordChange, RecordVersion
 from domain.typed_rows import RecordKey, as_upstream
-from eventstore import telemetry
+from domain.upstreams import changes_in_a_request, upstream_of
+from eventstore import log, telemetry
 from eventstore.transact import Receipt
-from projections import mirror_rows
+from projections import mirror_rows, positions
 from workers.means import Means, told
 from workers.upstreams.upstream import Change, Outcome, PushResult, Unavailable, Upstream, UpstreamError
 
@@ -36,6 +42,10 @@ DELAYS = Counter("cairn_push_delays_total", "Times that an upstream could not be
 MODEL: Final = "pfa"
 ASKED_AT_ONCE: Final = 3
 """How often a batch is sent before the answers that are missing are waited for."""
+BATCHES_AT_ONCE: Final = 2
+"""Those that are begun and not answered for."""
+MIRROR_PAGE: Final = 20
+"""Changes of mirrors that are looked through, by which a read model is behind, before it is waited for."""
 CODES: Final[Mapping[str, str]] = {
     "push.answers-missing": "The upstream answered for fewer records than it was sent, so it is asked again, under the "
     "same key.",
@@ -70,6 +80,21 @@ class _Answers(NamedTuple):
     missing: list[UUID]
 
 
+class _Batch(NamedTuple):
+    """`unanswered`: those of its records that were not answered for when it was taken up."""
+
+    id: UUID
+    items: Sequence[ChangesetItem]
+    unanswered: Collection[UUID]
+
+
+class _Stood(NamedTuple):
+    """What the read model had of records at a position."""
+
+    position: int
+    records: Mapping[UUID, Mirrored]
+
+
 class _AnswersMissing(Exception):
     """The upstream leaves answers out, however often it is asked."""
 
@@ -84,6 +109,10 @@ class Push:
     def __init__(self, work: Pushing, means: Means) -> None:
         self.work = work
         self._means = means
+        self._beginning = asyncio.Lock()
+        self._asking = asyncio.Lock()
+        self._taken: set[UUID] = set()
+        self._failed = False
         self.waits_for_upstream = False
 
     def detail(self) -> str:
@@ -98,9 +127,10 @@ class Push:
             )
             mapping = must_be_usable(connection)
             async with self._means.upstream(connection) as upstream:
-                while await self._push_next(upstream, connection, mapping):
-                    self._means.progressed()
-                    self._means.leave_if_stopping()
+                lanes = [self._push_all(upstream, connection, mapping) for _ in range(BATCHES_AT_ONCE)]
+                for end in await asyncio.gather(*lanes, return_exceptions=True):
+                    if end is not None:
+                        raise end
         except UpstreamError as error:
             asked = error.retry_after_seconds if isinstance(error, Unavailable) else None
             return await self._delay(error.code, error.facts, tries, asked)
@@ -117,41 +147,75 @@ class Push:
         with contextlib.suppress(Rejected):
             await self._delay("push.defect", {"reason": reason}, 0, None)
 
-    async def _push_next(self, upstream: Upstream, connection: Connection, mapping: FieldMapping) -> bool:
-        """One batch: the one that was begun and not answered, else those that wait. False: there is nothing to push."""
-        changeset = await self._means.state(self.work.tenant, self.work.ref, Changeset)
-        batch_id = _under_way(changeset)
-        if batch_id is None:
-            waiting = [id_ for id_, record in changeset.records.items() if record.status == "waiting"]
-            if not waiting or changeset.finished:
-                return False
-            batch_id = uuid5(self.work.changeset_id, f"batch {len(changeset.batches) + 1}")
-            chosen = tuple(sorted(waiting)[: self._means.settings.push_records_max])
-            await self._send(BeginPush(batch_id=batch_id, record_ids=chosen), batch_id, "begin")
-            return True
-        items = [changeset.records[id_].item for id_ in changeset.batches[batch_id]]
-        answers = await self._asked(upstream, batch_id, items, mapping)
-        pushed_in = {id_ for id_, record in changeset.records.items() if record.batch_id == batch_id}
-        await self._record(batch_id, answers, connection, mapping, pushed_in)
-        if answers.missing:
-            raise _AnswersMissing(len(answers.missing))
-        return True
+    async def _push_all(self, upstream: Upstream, connection: Connection, mapping: FieldMapping) -> None:
+        """One batch after the other, until there is none or another lane failed: what that began is then brought to an
+        end, and nothing more is begun or sent.
+        """
+        try:
+            while (batch := await self._next_batch(connection)) is not None:
+                if (asked := await self._asked(upstream, batch, mapping)) is None:
+                    return
+                answers = await self._read(batch.items, *asked, mapping)
+                await self._record(batch, answers, connection, mapping)
+                if answers.missing:
+                    raise _AnswersMissing(len(answers.missing))
+                self._means.progressed()
+                self._means.leave_if_stopping()
+        except BaseException:
+            self._failed = True
+            raise
+
+    async def _next_batch(self, connection: Connection) -> _Batch | None:
+        """One that was begun and not answered, else those that wait. None: there is nothing to push."""
+        async with self._beginning:
+            if self._failed:
+                return None
+            changeset = await self._means.state(self.work.tenant, self.work.ref, Changeset)
+            batch_id = next(_under_way(changeset, self._taken), None)
+            if batch_id is None:
+                waiting = [id_ for id_, record in changeset.records.items() if record.status == "waiting"]
+                if not waiting or changeset.finished:
+                    return None
+                batch_id = uuid5(self.work.changeset_id, f"batch {len(changeset.batches) + 1}")
+                begin = BeginPush(batch_id=batch_id, record_ids=tuple(sorted(waiting)[: self._most(connection)]))
+                await self._send(begin, batch_id, "begin")
+                changeset = await self._means.state(self.work.tenant, self.work.ref, Changeset)
+            self._taken.add(batch_id)
+        records = {id_: changeset.records[id_] for id_ in changeset.batches[batch_id]}
+        unanswered = {
+            id_ for id_, record in records.items() if record.batch_id == batch_id and record.status == "pushing"
+        }
+        return _Batch(batch_id, [record.item for record in records.values()], unanswered)
+
+    def _most(self, connection: Connection) -> int:
+        """How many records a batch has, so that it is one request."""
+        asked = changes_in_a_request(upstream_of(msgspec.json.encode(connection.upstream)))
+        most = self._means.settings.push_records_max
+        return most if asked is None else min(asked, most)
 
     async def _asked(
-        self, upstream: Upstream, batch_id: UUID, items: Sequence[ChangesetItem], mapping: FieldMapping
-    ) -> _Answers:
-        """Sends the batch, again if answers are left out. What cannot be written is refused and not sent.
+        self, upstream: Upstream, batch: _Batch, mapping: FieldMapping
+    ) -> tuple[Sequence[PushResult], Sequence[RecordRefused], _Stood] | None:
+        """Sends the batch, again if answers are left out; with the results, what was not sent as it cannot be written,
+        and what the mirror had meanwhile. None: not sent, since another lane failed.
 
         All of it is sent each time, also what was answered before: it is one request, and its key says so.
         """
         unwritable: list[RecordRefused] = []
         changes: list[Change] = []
-        for item in items:
+        for item in batch.items:
             try:
                 changes.append(_change(item, mapping))
             except ValueError as error:
                 refusal = RecordRefused(record_id=item.record_id, code="push.not-writable", reason=str(error)[:500])
                 unwritable.append(refusal)
+        async with self._asking:
+            if self._failed:
+                return None
+            results, stood = await asyncio.gather(self._results(upstream, batch.id, changes), self._stood(batch.items))
+        return results, unwritable, stood
+
+    async def _results(self, upstream: Upstream, batch_id: UUID, changes: Sequence[Change]) -> Sequence[PushResult]:
         results: Sequence[PushResult] = ()
         for _ in range(ASKED_AT_ONCE):
             self.waits_for_upstream = True
@@ -161,62 +225,88 @@ class Push:
                 self.waits_for_upstream = False
             if all(result.outcome is not Outcome.UNKNOWN for result in results):
                 break
-        answers = await self._read(items, results, mapping)
-        answers.refused.extend(unwritable)
-        return answers
+        return results
+
+    async def _stood(self, items: Sequence[ChangesetItem]) -> _Stood:
+        """What the mirror has of records, as far as the read model is."""
+        async with self._means.reader.bound(self.work.tenant) as reader:
+            position = await positions.position_of(reader, MODEL)
+            ids = [item.record_id for item in items]
+            return _Stood(position, await mirror_rows.whole(reader, self.work.connection_id, ids))
 
     async def _read(
-        self, items: Sequence[ChangesetItem], results: Sequence[PushResult], mapping: FieldMapping
+        self,
+        items: Sequence[ChangesetItem],
+        results: Sequence[PushResult],
+        unwritable: Sequence[RecordRefused],
+        stood: _Stood,
+        mapping: FieldMapping,
     ) -> _Answers:
         """What the results say, and what the mirror so comes to say."""
         by_id = {UUID(result.record): result for result in results}
-        await self._means.caught_up(self.work.tenant, MODEL)
-        async with self._means.reader.bound(self.work.tenant) as reader:
-            were = await mirror_rows.whole(reader, self.work.connection_id, list(by_id))
+        while (moved := await self._moved_after(stood.position, by_id)) is not None:
+            await self._means.reached(self.work.tenant, MODEL, moved)
+            stood = await self._stood(items)
         rows = MirrorRows(mapping, self.work.connection_id)
-        answers = _Answers([], [], [], [], [], [])
+        answers = _Answers([], list(unwritable), [], [], [], [])
         for item in items:
             result = by_id.get(item.record_id)
             if result is not None:
-                _take(answers, item, result, were.get(item.record_id), rows)
+                _take(answers, item, result, stood.records.get(item.record_id), rows)
         if answers.missing:  # what had moved may change the record's item, and the batch has to stay what it was
             answers.moved.clear()
         return answers
 
+    async def _moved_after(self, position: int, ids: Collection[UUID]) -> int | None:
+        """Where in the log the mirror came to say something else of one of these records; None: nowhere.
+
+        So a read model is waited for only where it is behind in what matters. Behind by a lot, it is waited for anyway.
+        """
+        tag = RecordsChanged.__struct_config__.tag
+        async with self._means.reader.bound(self.work.tenant) as reader:
+            page = await log.read_log(reader, after=position, limit=MIRROR_PAGE, types=[str(tag)])
+        mirror = mirror_of(self.work.connection_id)
+        moved = page[-1].position if len(page) == MIRROR_PAGE else None
+        for recorded in (each.decoded() for each in page):
+            event = recorded.event
+            assert isinstance(event, RecordsChanged)
+            if recorded.stream_id == mirror and any(id_ in ids for id_ in event.changes.record_ids()):
+                moved = recorded.position
+        return moved
+
     async def _record(
         self,
-        batch_id: UUID,
+        batch: _Batch,
         answers: _Answers,
         connection: Connection,
         mapping: FieldMapping,
-        pushed_in: set[UUID],
     ) -> None:
-        moved = {each.record_id for each in answers.moved}
-        known = {*answers.confirmed, *moved} & pushed_in
+        open_ids = batch.unanswered
+        known = {*answers.confirmed, *(each.record_id for each in answers.moved)}.intersection(open_ids)
         command = RecordAnswers(
-            batch_id=batch_id,
+            batch_id=batch.id,
             mapping_version=mapping.version,
             currency=connection.currency,
             changes=MirrorChanges(
                 updated=tuple(each for each in answers.updated if each.record_id in known),
                 versions=tuple(each for each in answers.versions if each.record_id in known),
             ),
-            confirmed=tuple(each for each in answers.confirmed if each in pushed_in),
-            refused=tuple(each for each in answers.refused if each.record_id in pushed_in),
-            moved=tuple(each for each in answers.moved if each.record_id in pushed_in),
+            confirmed=tuple(each for each in answers.confirmed if each in open_ids),
+            refused=tuple(each for each in answers.refused if each.record_id in open_ids),
+            moved=tuple(each for each in answers.moved if each.record_id in open_ids),
         )
         ids = sorted(command.record_ids())
         if not ids:
             return
         which = hashlib.sha256(msgspec.json.encode(ids)).hexdigest()[:16]
-        await self._send(command, batch_id, f"answers {which}")
+        await self._send(command, batch.id, f"answers {which}")
         for outcome, number in [
             ("confirmed", len(command.confirmed)),
             ("refused", len(command.refused)),
             ("conflict", len(command.moved)),
         ]:
             RECORDS.labels(outcome).inc(number)
-        telemetry.log().info("push_answered", batch=str(batch_id), records=len(ids), missing=len(answers.missing))
+        telemetry.log().info("push_answered", batch=str(batch.id), records=len(ids), missing=len(answers.missing))
 
     async def _send(self, command: Command, named: UUID, as_what: str) -> Receipt:
         return await self._means.send(self.work.tenant, self.work.ref, command, named, as_what)
@@ -233,9 +323,11 @@ class Push:
         return retry_at
 
 
-def _under_way(changeset: Changeset) -> UUID | None:
-    """A batch that was begun and of which answers are missing."""
-    return next((record.batch_id for record in changeset.records.values() if record.status == "pushing"), None)
+def _under_way(changeset: Changeset, taken: Collection[UUID]) -> Iterator[UUID]:
+    """Batches that were begun, of which answers are missing, and that nobody has taken up."""
+    for record in changeset.records.values():
+        if record.status == "pushing" and record.batch_id is not None and record.batch_id not in taken:
+            yield record.batch_id
 
 
 def _change(item: ChangesetItem, mapping: FieldMapping) -> Change:

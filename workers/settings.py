@@ -89,8 +89,14 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
         int, Meta(ge=1, le=64, description="Changesets that a process pushes at once.", extra={"unit": "changesets"})
     ] = 4
     push_records_max: Annotated[
-        int, Meta(ge=1, le=100, description="Records that are pushed at once.", extra={"unit": "records"})
-    ] = 100
+        int,
+        Meta(
+            ge=1,
+            le=500,
+            description="Records that are pushed at once; fewer, if the upstream's requests take fewer.",
+            extra={"unit": "records"},
+        ),
+    ] = 500
     sync_interval_seconds_min: Annotated[
         float,
         Meta(

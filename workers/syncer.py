@@ -28,7 +28,7 @@ from eventstore.wire import Broker, Following, Hints
 from projections import upstream_work
 from projections.inline import InlineModels
 from projections.registry import INLINE
-from projections.upstream_work import KnownRun, Scheduled, WaitingRun
+from projections.upstream_work import KnownRun, OpenChangeset, Scheduled, WaitingRun
 from workers.jobs import CLOCK, PUSH, SYNC, Again, Jobs
 from workers.means import Left, Means
 from workers.pusher import Push, Pushing
@@ -57,6 +57,8 @@ EVENTS: Mapping[str, str] = {
 MODELS: Final = ("connections", "changesets")
 """The read models that say what waits."""
 RETRIES_KNOWN: Final = 200
+LOOKED_BACK: Final = 500
+"""Events of a log that are looked through for opened changesets, at most."""
 LOST_SECONDS: Final = 3
 """After the database was lost in the middle of a run."""
 STOP_SHARE: Final = 0.7
@@ -79,12 +81,14 @@ class Syncer(Worker):
         self._egress = egress_of(settings)
         self._folders = folders_of(settings)
         self._companies = companies_of(settings)
-        self._following: Following | None = None
+        self._followings: list[Following] = []
         self._store: Store | None = None
         self._reader: Database | None = None
         self._jobs: Jobs | None = None
         self._working: list[asyncio.Task[None]] = []
         self._wake = asyncio.Event()
+        self._logs: dict[UUID, int] = {}
+        self._log_moved = asyncio.Event()
         self._due: set[UUID] = set()
         self._looked: dict[tuple[str, UUID], int] = {}
         self._under_way: set[SyncRun | Push] = set()
@@ -116,7 +120,8 @@ class Syncer(Worker):
         )
         jobs = self._jobs = self._new_jobs(means)
         await jobs.open()
-        self._following = await self.hints.follow_views(lambda *moved: self._moved(means, *moved))
+        self._followings.append(await self.hints.follow_views(lambda *moved: self._moved(means, *moved)))
+        self._followings.append(await self.hints.follow_log(self._heard))
         self._looked.clear()
         stop_seconds = self.settings.worker_stop_seconds_max * STOP_SHARE
         self._working = [
@@ -126,6 +131,7 @@ class Syncer(Worker):
                 jobs.work([PUSH, CLOCK], at_once=self.settings.push_batches_max, stop_seconds_max=stop_seconds),
                 self._rescue(jobs),
                 self._watch(jobs, reader),
+                self._take_up(jobs, reader),
             )
         ]
         self.be_ready()
@@ -139,8 +145,8 @@ class Syncer(Worker):
 
     async def leave(self) -> None:
         """Ends its life: lets jobs come to a point where another can go on, and gives everything back."""
-        following, self._following = self._following, None
-        if following is not None:
+        followings, self._followings = self._followings, []
+        for following in followings:
             await following.stop()
         working, self._working = self._working, []
         for task in working:
@@ -202,6 +208,11 @@ class Syncer(Worker):
             self._due.add(tenant)
             self._wake.set()
 
+    def _heard(self, tenant: UUID, position: int) -> None:
+        if self._serves(tenant):
+            self._logs[tenant] = position
+            self._log_moved.set()
+
     def _serves(self, tenant: UUID) -> bool:
         return not self._companies or tenant in self._companies
 
@@ -226,6 +237,22 @@ class Syncer(Worker):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), self.settings.sync_poll_seconds)
 
+    async def _take_up(self, jobs: Jobs, reader: Database) -> None:
+        """Queues changesets as soon as the log has them. What it misses, read models say somewhat later."""
+        looked: dict[UUID, int] = {}
+        while True:
+            await self._log_moved.wait()
+            self._log_moved.clear()
+            logs, self._logs = self._logs, {}
+            for tenant, position in logs.items():
+                after = max(looked.get(tenant, 0), position - LOOKED_BACK)
+                looked[tenant] = max(position, after)
+                async with reader.bound(tenant) as bound:
+                    opened = await upstream_work.opened_changesets(bound, after=after, to=position)
+                for each in opened:
+                    await self._queue_changeset(jobs, tenant, each)
+            await asyncio.sleep(0.01)  # however many hints come
+
     async def _poll(self) -> None:
         for model in MODELS:
             for tenant, position in await self._reached(model):
@@ -245,8 +272,11 @@ class Syncer(Worker):
         for run in runs:
             await self._queue_run(jobs, tenant, run)
         for each in changesets:
-            arguments = {"tenant": tenant, "changeset": each.changeset_id, "connection": each.connection_id}
-            await jobs.put(PUSH, each.changeset_id, _written(arguments), lock=each.connection_id)
+            await self._queue_changeset(jobs, tenant, each)
+
+    async def _queue_changeset(self, jobs: Jobs, tenant: UUID, of: OpenChangeset) -> None:
+        arguments = {"tenant": tenant, "changeset": of.changeset_id, "connection": of.connection_id}
+        await jobs.put(PUSH, of.changeset_id, _written(arguments), lock=of.connection_id)
 
     async def _queue_run(self, jobs: Jobs, tenant: UUID, run: WaitingRun) -> None:
         asked = run.status == "requested"

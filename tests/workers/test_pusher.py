@@ -41,7 +41,7 @@ def described(record: str, number: int) -> dict[str, Any]:
 
 async def test_drafts_are_pushed_and_end(company: Company, database_url: str, nats_url: str, system: Upstream) -> None:
     connection = await company.connect(erp(system.ready["url"]), ERP)
-    with syncing(database_url, nats_url) as syncer:
+    with syncing(database_url, nats_url, push_records_max=100) as syncer:
         await company.sync(connection)
         before = system.records()
         ids = await company.ids(connection)
@@ -107,6 +107,30 @@ async def test_each_record_has_an_answer_of_its_own(
     assert system.records()[moved]["PROJ_DESC"] == f"{moved} forecast 1"
 
 
+async def test_what_a_sync_tells_while_an_upstream_is_asked_is_not_told_again(
+    company: Company, database_url: str, nats_url: str, system: Upstream
+) -> None:
+    """The mirror was read before the sync: what it had then is not what the answer is compared with."""
+    with syncing(database_url, nats_url):
+        connection, chosen = await prepared(company, system, 3)
+        moved = chosen[0]
+        version = system.records()[moved]["version"]
+        system.turn(slow_ms=3_000, only="/changes")
+        changeset = await company.commit(connection)
+        await company.heard(changeset, "changeset.push-began")
+        system.http.patch(
+            f"/records/{moved}", json={"PROJ_DESC": "theirs"}, headers={"If-Match": f'"{version}"'}
+        ).raise_for_status()
+        counted = (await company.sync(connection, "incremental"))["counts"]
+        assert not company.told(changeset, "changeset.records-answered")
+        await company.heard(changeset, "changeset.conflicts-found")
+        ids = await company.ids(connection)
+    assert counted["updated"] == 1
+    told = [each["changes"] for each in company.told(mirror_of(connection), "mirror.records-changed")]
+    after = [each for changes in told for each in changes.get("updated", ()) if each["record_id"] == str(ids[moved])]
+    assert [each["now"]["description"] for each in after] == ["theirs"]
+
+
 @pytest.mark.parametrize("fault", [{"short_answers": 1}, {"short_answers": 5}, {"half_batches": 3}, {"drops": 3}])
 async def test_what_an_upstream_leaves_unsaid_is_asked_again_under_the_same_key(
     company: Company, database_url: str, nats_url: str, system: Upstream, fault: dict[str, Any]
@@ -141,7 +165,7 @@ async def test_a_commit_waits_for_an_upstream_that_is_down(
 async def test_what_waits_for_an_upstream_can_be_cancelled(
     company: Company, database_url: str, nats_url: str, tmp_path: Path
 ) -> None:
-    with syncing(database_url, nats_url, upstream_wait_seconds_max=0.3):
+    with syncing(database_url, nats_url, upstream_wait_seconds_max=0.3, push_records_max=50):
         with upstream("--records", "200", "--state", str(tmp_path)) as system:
             connection, _ = await prepared(company, system, 120)
             before = system.get("/health")["version"]
@@ -159,11 +183,12 @@ async def test_a_thousand_drafts_survive_the_death_of_workers_backends_and_the_u
     company: Company, database_url: str, nats_url: str, tmp_path: Path
 ) -> None:
     """Something is killed after each event of the commit, and in the middle of what follows it."""
+    settings = {"sync_stalled_seconds": 1, "push_records_max": 100}
     folder = str(tmp_path)
     system = Upstream("--records", "1200", "--state", folder)
     port = str(urlsplit(system.ready["url"]).port)
     started = ExitStack()
-    started.enter_context(syncing(database_url, nats_url, sync_stalled_seconds=1))
+    started.enter_context(syncing(database_url, nats_url, **settings))
     connection, chosen = await prepared(company, system, 1_000)
     before = system.get("/health")["version"]
     changeset = await company.commit(connection)
@@ -182,7 +207,7 @@ async def test_a_thousand_drafts_survive_the_death_of_workers_backends_and_the_u
         match turn % 3:
             case 0:
                 started.close()  # which kills it
-                started.enter_context(syncing(database_url, nats_url, sync_stalled_seconds=1))
+                started.enter_context(syncing(database_url, nats_url, **settings))
             case 1:
                 cut_off(company)
             case 2:
