@@ -517,6 +517,12 @@ class Stored(NamedTuple):
         kind: str = self.row[_TYPE]
         return kind
 
+    @property
+    def leaf(self) -> bytes:
+        """32 bytes: its hash in the log's tree."""
+        leaf: bytes = self.row[_LEAF]
+        return leaf
+
     def decoded(self) -> Recorded[Event]:
         """The event. Raises codec.Undecodable."""
         row = self.row
@@ -563,9 +569,13 @@ async def read_log(
     ]
 
 
-async def read_within(reader: Reader, *, after: int, to: int, bytes_max: int) -> list[Stored]:
-    """As `read_log`, until the payloads come to `bytes_max`: when they come to less, that is all there is."""
-    values = {"after": after, "to": to, "bytes": bytes_max}
+async def read_within(
+    reader: Reader, *, after: int, to: int, bytes_max: int, known: Collection[int] = ()
+) -> list[Stored]:
+    """As `read_log`, until the payloads come to `bytes_max`: when they come to less, that is all there is. Those at
+    positions that are `known` do not come.
+    """
+    values = {"after": after, "to": to, "bytes": bytes_max, "known": list(known)}
     return [Stored(reader.tenant, row) for row in await _fetch(reader, "read_within", values)]
 
 

@@ -36,16 +36,21 @@ where tenant = cairn.bound_tenant() and position > %(after)s and position <= %(t
 order by position
 limit %(limit)s
 
--- name: read_within : the same, until the payloads come to so many bytes: whoever got fewer got all
+-- name: read_within : the same, until the payloads come to so many bytes: whoever got fewer got all. Without the
+-- payloads of positions that are known
 select position, recorded_at, stream_version, schema_version, stream_id, event_id, actor, command_id,
   type, leaf, metadata, payload
 from (
   select position, recorded_at, stream_version, schema_version, stream_id, event_id, actor, command_id,
-    type, leaf, metadata, payload, sum(octet_length(payload)) over (order by position) as bytes
-  from cairn.events
-  where tenant = cairn.bound_tenant() and position > %(after)s and position <= %(to)s
+    type, leaf, metadata, payload, sum(coalesce(octet_length(payload), 0)) over (order by position) as bytes
+  from (
+    select position, recorded_at, stream_version, schema_version, stream_id, event_id, actor, command_id,
+      type, leaf, metadata, case when position = any (%(known)s::bigint[]) then null else payload end as payload
+    from cairn.events
+    where tenant = cairn.bound_tenant() and position > %(after)s and position <= %(to)s
+  ) e
 ) e
-where bytes - octet_length(payload) < %(bytes)s
+where bytes - coalesce(octet_length(payload), 0) < %(bytes)s
 order by position
 
 -- name: read_page : the events of a page in runs of neighbours, each run as one row: joined values instead of a row each.

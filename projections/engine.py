@@ -14,14 +14,14 @@ from psycopg import sql
 
 from eventstore import log, traces
 from eventstore.db import Connection, Database, Reader
-from eventstore.log import POSITION_MAX
+from eventstore.log import POSITION_MAX, Recorded, Stored
 from projections import builds
 from projections.builds import Build
 from projections.columns import INTEGER, TEXT, Column
 from projections.delivery import SQL as DELIVERY_SQL
 from projections.delivery import Deliveries, counted
 from projections.folding import Batch, Held, Read, read_one, read_run
-from projections.projection import Key, Projection
+from projections.projection import Key, Projection, Seen
 from projections.settings import EngineSettings
 from projections.tables import SQL, Asked, BuildTables, Statement, Unwritable, load_types, packed, run, write
 
@@ -37,6 +37,8 @@ PLACES_KEPT_MAX = 48
 """Companies, times prompt models, of which the latest rows are kept in memory."""
 ROWS_KEPT_MAX = 256
 """Rows kept of each of their tables."""
+SHARED_BYTES_MAX = 4_194_304
+"""Payload bytes of large events that are kept decoded: others who follow the log come by in a moment."""
 Place = tuple[str, int, UUID]
 """A model's build and a company."""
 Pages = asyncio.Queue[tuple[Sequence[Read], Batch] | None]
@@ -47,6 +49,10 @@ Committed = Callable[[UUID, str, int], None]
 
 class Fenced(Exception):
     """Another process has taken this company's checkpoint over; nothing was written."""
+
+
+class Forked(Exception):
+    """The log has another event where one was read before: a database without its last moments took over."""
 
 
 class Waiting(Exception):
@@ -108,6 +114,7 @@ class Engine:
         self._positions: dict[Place, int] = {}
         self._kept: OrderedDict[Place, Kept] = OrderedDict()
         self._ways: dict[UUID, set[Way]] = {}
+        self._shared = Shared()
 
     async def prepare(self) -> None:
         """Sees that builds exist, and finds those to follow."""
@@ -209,6 +216,9 @@ class Engine:
         try:
             with traces.span("project live", tenant=str(tenant)):
                 events, whole = await self._commit_next(targets, tenant, position, min(to, position + limit), size)
+        except Forked:
+            self._shared.forget()
+            return False
         except (psycopg.Error, Unwritable, Fenced):  # whose fault it is, they find out one by one
             return False
         reached = events[-1].position if events else position
@@ -288,7 +298,9 @@ class Engine:
                 continue
             position = page[-1].position
             count, size = sum(map(len, page)), sum(run.size for run in page) + 1
-            yield [event for run in page for event in read_run(run, types)]
+            events = [event for run in page for event in read_run(run, types)]
+            self._shared.keep(tenant, events)
+            yield events
             fitting = int(count * settings.projection_batch_bytes_max / size)
             limit = max(1, min(settings.projection_batch_events_max, fitting, limit * 4))
 
@@ -466,10 +478,12 @@ class Engine:
         known = [each.rows if each is not None and each.position == position else {} for each in kept]
         async with self._batch(tenant, targets) as reader:
             holding = await self._hold(reader, targets, position)
-            page = await log.read_within(reader, after=position, to=to, bytes_max=size)
+            shared = self._shared.of(tenant, position)
+            page = await log.read_within(reader, after=position, to=to, bytes_max=size, known=shared)
             waiting = await self._held(reader, targets, position, holding)
             known = [{} if keys else rows for keys, rows in zip(waiting, known, strict=True)]  # they may be replayed
-            events = [read_one(stored) for stored in page]
+            events = [_shared_or_read(stored, shared) for stored in page]
+            self._shared.keep(tenant, events)
             works = await self._folded(reader, targets, events, waiting, known, trusting=True)
             if not all(batch.right_to_trust() for _, batch in works):
                 works = await self._folded(reader, targets, events, waiting, known, trusting=False)
@@ -615,6 +629,39 @@ class Engine:
             raise Fenced(f"a model of {tenant} was taken over at {position}")
 
 
+class Shared:
+    """Large events as they were last decoded. What is asked of the log is only that they are the same: their leaves."""
+
+    def __init__(self) -> None:
+        self._events: OrderedDict[tuple[UUID, int], Seen] = OrderedDict()
+        self._size = 0
+
+    def keep(self, tenant: UUID, events: Iterable[Read]) -> None:
+        """Keeps those that are large, and gives up the oldest."""
+        for event in events:
+            place = tenant, event.position
+            if (
+                not isinstance(event, Recorded)
+                or not isinstance(event.kept, tuple)
+                or len(event.payload) <= log.LARGE_BYTES
+                or place in self._events
+            ):
+                continue
+            self._events[place] = event
+            self._size += len(event.payload)
+            while self._size > SHARED_BYTES_MAX:
+                self._size -= len(self._events.popitem(last=False)[1].payload)
+
+    def of(self, tenant: UUID, after: int) -> dict[int, Seen]:
+        """By position."""
+        return {at: event for (of, at), event in self._events.items() if of == tenant and at > after}
+
+    def forget(self) -> None:
+        """Keeps none any more."""
+        self._events.clear()
+        self._size = 0
+
+
 class Way:
     """A long way through a company's log that several models go at once. It ends where the log does, unless pages are
     `under_way` then and nobody else waits to have his turn: what they cover is looked for again.
@@ -695,6 +742,16 @@ class Course:
 
 def _place(target: Target, tenant: UUID) -> Place:
     return target.build.model, target.build.build, tenant
+
+
+def _shared_or_read(stored: Stored, shared: Mapping[int, Seen]) -> Read:
+    """Raises Forked."""
+    known = shared.get(stored.position)
+    if known is None:
+        return read_one(stored)
+    if known.leaf != stored.leaf:
+        raise Forked(f"position {stored.position} is not what it was")
+    return known
 
 
 def _types(targets: Iterable[Target]) -> set[str]:

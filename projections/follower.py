@@ -26,6 +26,11 @@ EVENTS = {
 FINISH_EVENTS_MAX = 5_000
 """A new build is switched to once it is at most this many events behind: they are applied while appends wait."""
 
+GATHERING_SHARE = 4
+"""Models that nobody waits for are left alone so many times as long as they last took, if they are busy,"""
+GATHERING_SECONDS_MAX = 0.5
+"""but no longer than this."""
+
 
 class Work(NamedTuple):
     """A company's prompt models, or the others: they are brought on by themselves, so that nobody waits for both."""
@@ -53,6 +58,7 @@ class Follower:
         self._again: set[Work] = set()
         self._busy: set[Work] = set()
         self._waiting: dict[Work, float] = {}
+        self._took: dict[UUID, float] = {}
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Works until `stopping` is set, then gives its leases back. A batch in hand is rolled back: others do it."""
@@ -112,7 +118,8 @@ class Follower:
             if work.prompt:
                 self._due.put_nowait(work)
             else:  # what comes meanwhile is done in one go
-                delay = self._settings.projection_gathering_seconds
+                delay = min(GATHERING_SECONDS_MAX, GATHERING_SHARE * self._took.get(work.tenant, 0))
+                delay = max(delay, self._settings.projection_gathering_seconds)
                 asyncio.get_running_loop().call_later(delay, self._due.put_nowait, work)
 
     def _moved(self, tenant: UUID, model: str, position: int) -> None:
@@ -182,6 +189,7 @@ class Follower:
         if not targets:
             self._waiting.pop(work, None)
             return
+        began = time.monotonic()
         try:
             await self.engine.advance(work.tenant, targets=targets, others_wait=self._others_wait)
         except Fenced:
@@ -192,6 +200,8 @@ class Follower:
             telemetry.log().warning("projection_failed", tenant=str(work.tenant), error=str(error))
         else:
             self._waiting.pop(work, None)
+            if not work.prompt:
+                self._took[work.tenant] = time.monotonic() - began
 
     def _others_wait(self) -> bool:
         return not self._due.empty()

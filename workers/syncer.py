@@ -59,6 +59,8 @@ MODELS: Final = ("connections", "changesets")
 RETRIES_KNOWN: Final = 200
 LOOKED_BACK: Final = 500
 """Events of a log that are looked through for opened changesets, at most."""
+BETWEEN_LOOKS_SECONDS: Final = 0.2
+"""However many hints come: a run under way causes one with each of its chunks. The first is not kept waiting."""
 LOST_SECONDS: Final = 3
 """After the database was lost in the middle of a run."""
 STOP_SHARE: Final = 0.7
@@ -233,7 +235,7 @@ class Syncer(Worker):
             due, self._due = self._due, set()
             for tenant in due:
                 await self._queue(jobs, reader, tenant)
-            await asyncio.sleep(0.05)  # however many hints come
+            await asyncio.sleep(BETWEEN_LOOKS_SECONDS)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), self.settings.sync_poll_seconds)
 

@@ -156,7 +156,7 @@ async def test_pages_folded_ahead_give_the_same_when_one_of_them_fails(
         await _rename(company, one, f"one {number}")
         await _rename(company, other, bad if number == 6 else f"other {number}")
     engine = await _names_engine(world, projection_batch_events_max=size)
-    await engine.advance(company.tenant)
+    await engine.advance(company.tenant, others_wait=lambda: size > 2)  # if nobody waits, it looks again at the end
     assert await _names(company) == {one: ("one 11", 12), other: ("other 5", 6)}
     for number in range(12):
         assert (await _names(company, at=3 + 2 * number))[one] == (f"one {number}", number + 1)
@@ -176,6 +176,39 @@ async def test_pages_folded_ahead_give_the_same_when_one_of_them_fails(
     async with company.reading() as reader:
         assert await parking.waiting(reader) == []
         assert await delivery.verify(reader, "names_seen") == []
+
+
+async def test_large_events_are_decoded_once_for_all(
+    world: World, company: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log, "LARGE_BYTES", 0)
+    project_id = await project(company, "one")
+    head = await _rename(company, project_id, "two")
+    engine = await world.engine(FOLLOWED)
+    prompt = [target for target in engine.targets.values() if target.projection.prompt]
+    await engine.advance(company.tenant, targets=prompt)
+    monkeypatch.setattr(engine_module, "read_one", None)
+    others = [target for target in engine.targets.values() if not target.projection.prompt]
+    await engine.advance(company.tenant, targets=others)
+    async with company.reading() as reader:
+        assert [await positions.position_of(reader, each.name) for each in FOLLOWED] == [head] * len(FOLLOWED)
+        assert await delivery.verify(reader, "project_list") == await delivery.verify(reader, "activity_log") == []
+
+
+async def test_an_event_that_the_log_has_not_any_more_is_read_again(
+    world: World, company: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a database took over that lacks the last moments of the one before."""
+    monkeypatch.setattr(log, "LARGE_BYTES", 0)
+    project_id = await project(company, "one")
+    lost = await _rename(company, project_id, "lost")
+    engine = await _names_engine(world)
+    await engine.advance(company.tenant)
+    events = engine._shared._events
+    events[company.tenant, lost + 1] = events[company.tenant, lost]
+    await _rename(company, project_id, "kept")
+    await engine.advance(company.tenant)
+    assert await _names(company) == {project_id: ("kept", 2)}
 
 
 async def test_what_is_replayed_meanwhile_is_seen_by_pages_folded_ahead(world: World, company: Company) -> None:

@@ -149,7 +149,7 @@ def _guarded(reader: Iterator[list[str]], lines: _Lines, config: FolderUpstream)
             raise Broken("upstream.file-unreadable", row=lines.row + 1, why=str(error)) from error
         if cells is None:
             return
-        if any(len(cell) > config.cell_bytes_max for cell in cells):
+        if max(map(len, cells), default=0) > config.cell_bytes_max:
             raise Broken("upstream.cell-too-large", row=lines.row + 1, cell_bytes_max=config.cell_bytes_max)
         yield cells
 
