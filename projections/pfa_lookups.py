@@ -7,11 +7,15 @@ from uuid import UUID
 import msgspec
 
 from domain.baselines import Baseline, Baselines, BaselinesFound, Selection, SelectionFound
+from domain.mirror_events import mirror_of
 from eventstore.db import Database, Reader
 from eventstore.log import POSITION_MAX
+from eventstore.sql import beside
 from eventstore.transact import Answers, LookedUp
 from projections import pfa, pfa_records, positions
 from projections.pfa_records import Asked, Stood
+
+SQL = beside(__file__)
 
 Until: TypeAlias = Callable[[UUID, str, int], Awaitable[None]]
 """Returns once a company's model has reached a position, or after a moment all the same."""
@@ -28,14 +32,21 @@ class _Lookups:
         self._database = database
         self._until = until
 
-    async def _wait(self, asked: LookedUp) -> None:
-        if asked.after:
-            await self._until(asked.tenant, pfa.projection.name, asked.after)
+    async def _wait(self, asked: LookedUp, connection_id: UUID) -> None:
+        """Until the model shows what is to be seen: whatever was recorded of the mirror, for a base that it has left
+        behind would conflict, and with one's own commit.
+        """
+        async with self._database.bound(asked.tenant) as reader:
+            rows = await reader.tuples(SQL["mirror_moved"], {"mirror": mirror_of(connection_id)})
+            reached = await positions.position_of(reader, pfa.projection.name)
+        needed = max(asked.after or 0, rows[0][0] if rows else 0)
+        if needed > reached:
+            await self._until(asked.tenant, pfa.projection.name, needed)
 
     async def baselines(self, asked: LookedUp) -> BaselinesFound:
         """What records say now, and at the position that somebody looked at."""
         lookup: Baselines = asked.lookup
-        await self._wait(asked)
+        await self._wait(asked, lookup.connection_id)
         async with self._database.bound(asked.tenant) as reader:
             position = await positions.position_of(reader, pfa.projection.name)
             now = await _baselines(reader, lookup.connection_id, lookup.record_ids, POSITION_MAX)
@@ -49,7 +60,7 @@ class _Lookups:
     async def selection(self, asked: LookedUp) -> SelectionFound:
         """The records that a filter means in the asking user's merged view."""
         lookup: Selection = asked.lookup
-        await self._wait(asked)
+        await self._wait(asked, lookup.connection_id)
         async with self._database.bound(asked.tenant) as reader:
             position = await positions.position_of(reader, pfa.projection.name)
             view = Asked(lookup.connection_id, asked.actor)

@@ -354,6 +354,21 @@ async def test_a_record_its_history_and_what_decisions_ask(world: World) -> None
     assert (refused.matching, refused.records) == (len(meant), {})
 
 
+async def test_a_decision_knows_all_that_was_recorded_of_the_mirror(world: World) -> None:
+    company, story = await told(world, Random(7), 60)
+    engine = await world.engine([pfa.projection])
+
+    async def until(tenant: UUID, _: str, position: int) -> None:
+        await engine.advance(tenant, to=position)
+
+    lookups = pfa_lookups.answers(world.reader, until)
+    looked = LookedUp(company.tenant, USERS[0], Baselines(connection_id=CONNECTION, record_ids=RECORDS))
+    answer: Any = await lookups[Baselines](looked)
+    assert {key: each.values for key, each in answer.now.items()} == {
+        key: record.values for key, record in story.now.records.items()
+    }
+
+
 async def _at_once(tenant: UUID, model: str, position: int) -> None:
     """Nobody writes in these tests while something is looked up."""
 
