@@ -94,7 +94,8 @@ class BuildTable:
             .as_bytes()
         )
         self._close = _template("close").format(table=name).as_bytes()
-        self._close_keys = _template("close_keys").format(**keys).as_bytes()
+        self._places = _template("places").format(**keys).as_bytes()
+        self._close_places = _template("close_places").format(table=name).as_bytes()
         self._insert = (
             _template("insert")
             .format(
@@ -173,9 +174,11 @@ class BuildTable:
         """Takes out versions by where they lie, or those that hold of a key."""
         lying = [place for place in places if isinstance(place, str)]
         keys = [place for place in places if not isinstance(place, str)]
-        statements = [Statement(self._close_keys, self._keys(keys))] if keys else []
-        by_place = [Statement(SQL["by_place"]), Statement(self._close, {"places": lying}), Statement(SQL["by_key"])]
-        return statements + by_place if lying else statements
+        closing = [Statement(self._close, {"places": lying})] if lying else []
+        found = [Statement(self._places, self._keys(keys))] if keys else []
+        if keys:
+            closing.append(Statement(self._close_places))
+        return [*found, Statement(SQL["by_place"]), *closing, Statement(SQL["by_key"])] if closing else []
 
     def ending(self, rows: Rows) -> list[Statement]:
         """Takes out the versions that ended, but for those that `making` puts others in the place of."""

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 
 from eventstore import log
@@ -297,6 +298,29 @@ async def test_what_a_crash_set_back_is_brought_on_again_though_nothing_new_happ
     await engine.advance(company.tenant)
     assert await _names(company) == {project_id: ("P", 0)}
     assert await engine.behind() == []
+
+
+async def test_what_ends_is_taken_out_where_it_lies_whatever_the_statistics_say(
+    world: World, company: Company, database_url: str
+) -> None:
+    """Of a company that came after the last ANALYZE the planner expects no row, and would read all of them a key."""
+    engine = await world.engine([models.model()])
+    [target] = engine.targets.values()
+    table = f"{target.build.schema}.names_seen"
+    with psycopg.connect(database_url, autocommit=True) as owner:
+        owner.execute(
+            f"insert into {table} (tenant, project_id, name, renamed, valid_from, valid_to) "
+            "select %s, gen_random_uuid(), 'P', 0, 1, 9223372036854775807 from generate_series(1, 20000)",
+            [company.tenant],
+        )
+        owner.execute(f"analyze {table}")
+    *before, closing, _ = target.tables.by_name["names_seen"].closing([(uuid4(),)])
+    async with world.projector.bound(uuid4()) as reader:
+        for statement in before:
+            await reader.connection.execute(statement.text, statement.values)
+        plan = "\n".join(row[0] for row in await reader.tuples(b"explain " + closing.text, {}))
+    assert "Tid Scan" in plan
+    assert "Index" not in plan
 
 
 async def test_rows_kept_are_void_while_keys_wait(world: World, company: Company) -> None:
